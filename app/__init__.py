@@ -1,0 +1,1 @@
+"""The screen: Gradio over the studio."""

@@ -1,0 +1,35 @@
+"""Generations: from a prompt to a submitted run."""
+
+import secrets
+from typing import Any
+
+from pydantic import ValidationError
+
+from backend.contract import MAX_SEED, BaseModelSpec, GenerationRequest, RunId, explain, new_run_id
+from backend.errors import InvalidRequest, NotFound
+from backend.runs import Runs
+
+
+class Generation:
+    """Starts generations."""
+
+    def __init__(self, runs: Runs, base_models: dict[str, BaseModelSpec]) -> None:
+        self._runs = runs
+        self._base_models = base_models
+
+    def start(self, owner: str, base_model: str, **wishes: Any) -> RunId:
+        """Make pictures and return the run's id. The seed is drawn here, so that a retry makes the same pictures.
+
+        `wishes` are fields of GenerationRequest. Raises InvalidRequest for one that can't be, naming it.
+        """
+        if base_model not in self._base_models:
+            raise NotFound(f"There is no base model '{base_model}'.", f"Choose one of: {', '.join(self._base_models)}.")
+        spec = self._base_models[base_model]
+        given = {name: value for name, value in wishes.items() if value is not None}
+        fixed = {"run_id": new_run_id("image"), "owner": owner, "base_model": spec.model_dump()}
+        try:
+            request = GenerationRequest.model_validate({"seed": secrets.randbelow(MAX_SEED)} | given | fixed)
+            request.settings_for(spec)
+        except ValidationError as error:
+            raise InvalidRequest(explain(error)) from error
+        return self._runs.submit(request)

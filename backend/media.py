@@ -1,0 +1,47 @@
+"""What a browser may open: addresses for stored objects, and the one check of whose they are."""
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import quote, urlsplit
+
+from backend.errors import NotFound
+from backend.storage import Bucket, Head, Storage
+
+BucketName = Literal["loras", "outputs"]
+_OWNED = frozenset({"datasets", "runs", "loras", "images", "thumbs"})
+_SHOWN_SUFFIXES = (".png", ".jpg", ".webp", ".safetensors", ".txt")
+
+
+class Media:
+    """Presigned addresses where the browser can reach storage, /media addresses of the app where it can't."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._buckets: dict[BucketName, Bucket] = {"loras": storage.loras, "outputs": storage.outputs}
+        self._presigned = not _is_loopback(storage.endpoint)
+
+    def url(self, bucket: BucketName, key: str, *, download_as: str = "") -> str:
+        """Return an address for an object that the caller has been shown to own."""
+        if self._presigned:
+            return self._buckets[bucket].presign(key, download_as=download_as)
+        suffix = f"?download={quote(download_as)}" if download_as else ""
+        return f"/media/{bucket}/{quote(key)}{suffix}"
+
+    def open(
+        self, owner: str, bucket: str, key: str, *, start: int | None = None, end: int | None = None
+    ) -> tuple[Head, Iterator[bytes]]:
+        """Return what is known of an object of the owner's, and its bytes. Raises NotFound for all others."""
+        parts = key.split("/")
+        mine = len(parts) > 2 and parts[0] in _OWNED and parts[1] == owner and ".." not in parts
+        if bucket not in ("loras", "outputs") or not mine or not key.endswith(_SHOWN_SUFFIXES):
+            raise NotFound("There is nothing of yours at this address.")
+        source = self._buckets[bucket]  # type: ignore[index]
+        return source.head(key), source.stream(key, start=start, end=end)
+
+
+def _is_loopback(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

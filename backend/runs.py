@@ -1,0 +1,260 @@
+"""Runs: submitting a request, and what has become of it, whoever asks and however much has crashed in between.
+
+A run's state is, in this order: its result or failure in storage, else RunPod's status, else its last progress.
+"""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+from backend.contract import (
+    GenerationRequest,
+    GenerationResult,
+    JobFailure,
+    Message,
+    Metrics,
+    Progress,
+    Request,
+    RunId,
+    RunKind,
+    Submission,
+    TrainingRequest,
+    TrainingResult,
+    created_at,
+)
+from backend.errors import NotFound
+from backend.runpod_client import Endpoint, Job, JobStatus
+from backend.storage import RunKeys, Storage
+
+RunStatus = Literal["queued", "running", "cancelling", "done", "failed", "cancelled", "lost"]
+ENDED: frozenset[RunStatus] = frozenset({"done", "failed", "cancelled", "lost"})
+
+# How long jobs may take: one in the queue and at work together, and at work alone.
+TIME_TO_LIVE_S = {"train": 3 * 24 * 3600, "image": 24 * 3600}
+EXECUTION_TIMEOUT_S = {"train": 24 * 3600, "image": 3600}
+_SILENCE_S = 60.0  # a run without a job that said something more recently is taken to be alive
+_CANCEL_GRACE_S = 20.0  # what a worker is given to save its last step and say so
+_LISTED = 50
+
+
+class RunState(Message):
+    """Everything a screen shows of a run."""
+
+    run_id: RunId
+    kind: RunKind
+    status: RunStatus
+    submitted_at: float
+    request: TrainingRequest | GenerationRequest
+    progress: Progress | None = None
+    training: TrainingResult | None = None
+    generation: GenerationResult | None = None
+    failure: JobFailure | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+class _Remembered(NamedTuple):
+    """The parts of a run that never change again, so that a poll reads only what does."""
+
+    request: TrainingRequest | GenerationRequest
+    state: RunState | None  # of an attempt that ended
+
+
+class Runs:
+    """Submits, watches and cancels runs."""
+
+    def __init__(self, storage: Storage, endpoints: dict[RunKind, Endpoint]) -> None:
+        self._bucket = storage.loras
+        self._endpoints = endpoints
+        self._remembered: dict[RunKeys, _Remembered] = {}
+        self._cancelling: set[tuple[RunKeys, int]] = set()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="runs")
+
+    def submit(self, request: TrainingRequest | GenerationRequest) -> RunId:
+        """Store a request that has its run id, hand it to RunPod, and note the job. Returns the run id."""
+        keys = _keys_of(request)
+        self._bucket.put_message(keys.request, request)
+        with self._lock:
+            self._remembered.pop(keys, None)
+        self._hand_over(request)
+        return keys.run_id
+
+    def retry(self, owner: str, run_id: RunId) -> None:
+        """Submit a run that ended without a result again; a training goes on from its last checkpoint."""
+        state = self.state(owner, run_id)
+        if state.ended and state.status != "done":
+            self.submit(state.request.model_copy(update={"attempt": state.request.attempt + 1}))
+
+    def cancel(self, owner: str, run_id: RunId) -> None:
+        """Ask for a run to be stopped; one that has ended is left alone."""
+        state = self.state(owner, run_id)
+        submission = self._bucket.find_message(RunKeys(owner, run_id).submission, Submission)
+        if state.ended or submission is None:
+            return
+        with self._lock:
+            self._cancelling.add((RunKeys(owner, run_id), state.request.attempt))
+        self._endpoints[state.kind].cancel(submission.job_id)
+
+    def state(self, owner: str, run_id: RunId) -> RunState:
+        """Return what has become of a run. Raises NotFound for one that was never requested."""
+        keys = RunKeys(owner, run_id)
+        remembered = self._remembered.get(keys)
+        if remembered and remembered.state:
+            return remembered.state
+        request = remembered.request if remembered else self._read_request(keys)
+        state = self._present_state(keys, request)
+        with self._lock:
+            self._remembered[keys] = _Remembered(request, state if state.ended else None)
+        return state
+
+    def list(self, owner: str, kind: RunKind, limit: int = _LISTED) -> list[RunState]:
+        """Return the owner's newest runs of one kind, newest first."""
+        run_ids = self._bucket.list_folders(run_prefix(owner, kind), limit=limit)
+        return [state for state in self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids) if state]
+
+    def metrics(self, owner: str, run_id: RunId) -> Metrics:
+        """Return the loss curve so far."""
+        stretches = [
+            self._bucket.get_message(stored.key, Metrics)
+            for stored in self._bucket.list_all(f"{RunKeys(owner, run_id).prefix}metrics/")
+        ]
+        return Metrics(
+            steps=[step for stretch in stretches for step in stretch.steps],
+            loss=[loss for stretch in stretches for loss in stretch.loss],
+            learning_rate=[rate for stretch in stretches for rate in stretch.learning_rate],
+        )
+
+    def log(self, owner: str, run_id: RunId) -> str:
+        """Return the tail of a run's log; empty before there is one."""
+        try:
+            return self._bucket.get(RunKeys(owner, run_id).log).decode(errors="replace")
+        except NotFound:
+            return ""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.shutdown(wait=False)
+        for endpoint in self._endpoints.values():
+            endpoint.close()
+
+    # -------------------------------------------------------------------------------- what has become of it
+
+    def _hand_over(self, request: TrainingRequest | GenerationRequest) -> None:
+        keys, kind = _keys_of(request), _kind_of(request)
+        job_id = self._endpoints[kind].run(
+            request, execution_timeout_s=EXECUTION_TIMEOUT_S[kind], ttl_s=TIME_TO_LIVE_S[kind]
+        )
+        submission = Submission(
+            run_id=keys.run_id, attempt=request.attempt, job_id=job_id, submitted_at=round(time.time(), 3)
+        )
+        self._bucket.put_message(keys.submission, submission)
+
+    def _read_request(self, keys: RunKeys) -> TrainingRequest | GenerationRequest:
+        if keys.run_id.startswith("train"):
+            return self._bucket.get_message(keys.request, TrainingRequest)
+        return self._bucket.get_message(keys.request, GenerationRequest)
+
+    def _state_if_any(self, owner: str, run_id: RunId) -> RunState | None:
+        try:
+            return self.state(owner, run_id)
+        except NotFound:
+            return None  # made by a direct caller, or deleted while we looked
+
+    def _present_state(self, keys: RunKeys, request: TrainingRequest | GenerationRequest) -> RunState:
+        known = RunState(
+            run_id=keys.run_id,
+            kind=_kind_of(request),
+            status="queued",
+            submitted_at=created_at(keys.run_id),
+            request=request,
+        )
+        if ended := self._stored_end(keys, known):
+            return ended
+        progress = self._bucket.find_message(keys.progress, Progress)
+        submission = self._bucket.find_message(keys.submission, Submission)
+        known = known.model_copy(update={"progress": progress})
+        if submission is None or submission.attempt < request.attempt:
+            return self._without_job(known)
+        try:
+            job = self._endpoints[known.kind].status(submission.job_id)
+        except NotFound:
+            return self._without_job(known)
+        if job.status in _GOING_ON:
+            cancelling = (keys, request.attempt) in self._cancelling
+            return known.model_copy(update={"status": "cancelling" if cancelling else _GOING_ON[job.status]})
+        # The worker stored the end of the run before RunPod heard of it, so it may have come since we looked.
+        return self._stored_end(keys, known) or self._end_without_record(known, job)
+
+    def _stored_end(self, keys: RunKeys, known: RunState) -> RunState | None:
+        if known.kind == "train":
+            if training := self._bucket.find_message(keys.result, TrainingResult):
+                return known.model_copy(update={"status": "done", "training": training})
+        elif generation := self._bucket.find_message(keys.result, GenerationResult):
+            return known.model_copy(update={"status": "done", "generation": generation})
+        failure = self._bucket.find_message(keys.failure, JobFailure)
+        if failure and failure.attempt >= known.request.attempt:
+            status = "cancelled" if failure.kind == "cancelled" else "failed"
+            return known.model_copy(update={"status": status, "failure": failure})
+        return None
+
+    def _without_job(self, known: RunState) -> RunState:
+        """The state of a run RunPod knows nothing of: it was never handed over, or has been forgotten."""
+        last_seen = known.progress.updated_at if known.progress else known.submitted_at
+        if time.time() - last_seen < _SILENCE_S:
+            return known.model_copy(update={"status": "running" if known.progress else "queued"})
+        if known.progress:
+            return _failed(known, "lost", "The worker went silent and RunPod has forgotten the job.", "Press Resume.")
+        return _failed(known, "lost", "The run never reached RunPod.", "Press Retry.")
+
+    def _end_without_record(self, known: RunState, job: Job) -> RunState:
+        """The state of a job that ended and left nothing in storage."""
+        just_seen = known.progress is not None and time.time() - known.progress.updated_at < _CANCEL_GRACE_S
+        match job.status:
+            case "CANCELLED" if just_seen:
+                return known.model_copy(update={"status": "cancelling"})  # its worker is saving
+            case "CANCELLED":
+                return _failed(known, "cancelled", "Cancelled before it began.")
+            case "TIMED_OUT":
+                hours = EXECUTION_TIMEOUT_S[known.kind] / 3600
+                return _failed(
+                    known, "failed", f"RunPod stopped the job after {hours:.0f} h.", "Press Resume to go on."
+                )
+            case _:
+                return _failed(known, "failed", job.error or "The worker ended without a result.", "Press Retry.")
+
+
+_GOING_ON: dict[JobStatus, RunStatus] = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
+
+
+def run_prefix(owner: str, kind: RunKind) -> str:
+    """Where the owner's runs of one kind lie, newest first."""
+    return f"runs/{owner}/{kind}-"
+
+
+def _kind_of(request: Request) -> RunKind:
+    return "train" if isinstance(request, TrainingRequest) else "image"
+
+
+def _keys_of(request: Request) -> RunKeys:
+    assert request.run_id, "the app names every run before it submits it"  # noqa: S101
+    return RunKeys(request.owner, request.run_id)
+
+
+def _failed(known: RunState, status: RunStatus, message: str, hint: str = "") -> RunState:
+    progress = known.progress
+    failure = JobFailure(
+        run_id=known.run_id,
+        attempt=known.request.attempt,
+        kind="cancelled" if status == "cancelled" else "internal",
+        message=message,
+        hint=hint,
+        step=progress.step if progress else 0,
+        phases=progress.phases if progress else [],
+        checkpoints=progress.checkpoints if progress else [],
+        samples=progress.samples if progress else [],
+    )
+    return known.model_copy(update={"status": status, "failure": failure})

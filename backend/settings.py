@@ -1,0 +1,50 @@
+"""The environment as one frozen Settings; nothing else reads os.environ."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_home() -> Path:
+    return Path.home() / ".local" / "share" / "lora-atelier"
+
+
+class Settings(BaseSettings):
+    """Names are the environment's own, in lower case. Only R2 and RunPod need values, and only in the cloud."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    hf_token: SecretStr | None = None
+
+    r2_account_id: str = ""
+    r2_access_key_id: str = ""
+    r2_secret_access_key: SecretStr = SecretStr("")
+    r2_lora_bucket: str = "atelier-loras"
+    r2_output_bucket: str = "atelier-outputs"
+    # Replaces the address made from the account id: the local S3 server, or R2 in the EU.
+    r2_endpoint_url: str = ""
+
+    runpod_api_key: SecretStr = SecretStr("")
+    runpod_base_url: str = "https://api.runpod.ai/v2"
+    runpod_training_endpoint_id: str = ""
+    runpod_image_generation_endpoint_id: str = ""
+
+    atelier_home: Path = Field(default_factory=_default_home)
+    # Where a worker keeps base models; on RunPod the network volume.
+    atelier_volume: Path = Path("/runpod-volume")
+
+    max_dataset_images: int = 1000
+    max_upload_bytes: int = 100 * 2**20  # one file
+    max_dataset_bytes: int = 10 * 2**30
+    max_image_pixels: int = 120_000_000
+
+    @property
+    def storage_endpoint(self) -> str:
+        """The S3 address: R2's for the account, unless one is given."""
+        return self.r2_endpoint_url or f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
+
+    @property
+    def in_cloud(self) -> bool:
+        """Whether RunPod endpoints are configured, so that no local machine has to be started."""
+        return bool(self.runpod_api_key.get_secret_value() and self.runpod_training_endpoint_id)

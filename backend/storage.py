@@ -1,0 +1,401 @@
+"""Object storage: the one S3 client, and every key, spelt once.
+
+The same client serves Cloudflare R2 and the SeaweedFS of the local machine. It knows bytes, files and messages; what
+they mean is the business of the modules above.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import ValidationError
+
+from backend.contract import Message, RunId
+from backend.errors import NotFound, StorageError
+from backend.settings import Settings
+
+PRESIGNED_S = 24 * 3600
+_TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
+_CONTENT_TYPES = {
+    ".json": "application/json",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".txt": "text/plain; charset=utf-8",
+    ".zip": "application/zip",
+}
+
+M = TypeVar("M", bound=Message)
+
+
+# ------------------------------------------------------------------------------------------------ keys
+
+
+class DatasetKeys(NamedTuple):
+    """Where a dataset lies in the LoRA bucket."""
+
+    owner: str
+    dataset_id: str
+
+    @property
+    def prefix(self) -> str:
+        return f"datasets/{self.owner}/{self.dataset_id}/"
+
+    @property
+    def record(self) -> str:
+        return f"{self.prefix}dataset.json"
+
+    @property
+    def captions(self) -> str:
+        return f"{self.prefix}captions.json"
+
+    def image(self, sha256: str, suffix: str) -> str:
+        return f"{self.prefix}{sha256}{suffix}"
+
+    def thumb(self, sha256: str) -> str:
+        return f"{self.prefix}thumbs/{sha256}.webp"
+
+
+class RunKeys(NamedTuple):
+    """Where a run lies in the LoRA bucket."""
+
+    owner: str
+    run_id: RunId
+
+    @property
+    def prefix(self) -> str:
+        return f"runs/{self.owner}/{self.run_id}/"
+
+    @property
+    def request(self) -> str:
+        return f"{self.prefix}request.json"
+
+    @property
+    def dataset(self) -> str:
+        """The dataset exactly as this run used it."""
+        return f"{self.prefix}dataset.json"
+
+    @property
+    def submission(self) -> str:
+        return f"{self.prefix}job.json"
+
+    @property
+    def progress(self) -> str:
+        return f"{self.prefix}progress.json"
+
+    @property
+    def result(self) -> str:
+        return f"{self.prefix}result.json"
+
+    @property
+    def failure(self) -> str:
+        return f"{self.prefix}failure.json"
+
+    @property
+    def log(self) -> str:
+        return f"{self.prefix}log.txt"
+
+    @property
+    def checkpoints(self) -> str:
+        return f"{self.prefix}checkpoints/"
+
+    def metrics(self, first_step: int) -> str:
+        return f"{self.prefix}metrics/{first_step:09d}.json"
+
+    def sample(self, step: int, index: int) -> str:
+        return f"{self.prefix}samples/{step:09d}-{index}.webp"
+
+    def checkpoint(self, stem: str, step: int) -> str:
+        return f"{self.checkpoints}{stem}_{step:09d}.safetensors"
+
+    @property
+    def states(self) -> str:
+        return f"{self.prefix}states/"
+
+    def state(self, step: int) -> str:
+        """What the engine needs beside the checkpoint of the same step to go on exactly there; stored before it."""
+        return f"{self.states}{step:09d}.bin"
+
+
+class LoraKeys(NamedTuple):
+    """Where a LoRA lies in the LoRA bucket."""
+
+    owner: str
+    lora_id: str
+
+    @property
+    def prefix(self) -> str:
+        return f"loras/{self.owner}/{self.lora_id}/"
+
+    @property
+    def record(self) -> str:
+        return f"{self.prefix}lora.json"
+
+    @property
+    def thumb(self) -> str:
+        return f"{self.prefix}thumb.webp"
+
+    def file(self, stem: str) -> str:
+        return f"{self.prefix}{stem}.safetensors"
+
+
+class ImageKeys(NamedTuple):
+    """Where a picture lies in the output bucket. Image ids begin with 13 digits that sort newest first."""
+
+    owner: str
+    image_id: str
+
+    @property
+    def image(self) -> str:
+        return f"images/{self.owner}/{self.image_id}.png"
+
+    @property
+    def thumb(self) -> str:
+        return f"thumbs/{self.owner}/{self.image_id}.webp"
+
+    @property
+    def record(self) -> str:
+        return f"{record_prefix(self.owner)}{self.image_id}.json"
+
+    @classmethod
+    def of_run(cls, owner: str, run_id: RunId, index: int) -> "ImageKeys":
+        """A run's pictures have fixed keys, so a run that is done again overwrites and never doubles them."""
+        return cls(owner, f"{run_id.removeprefix('image-')}-{index}")
+
+
+def record_prefix(owner: str) -> str:
+    """Where the records of all of an owner's pictures lie, newest first."""
+    return f"records/{owner}/"
+
+
+def direct_job_key(job_id: str) -> str:
+    """Where a worker notes the run id it chose for a job that came without one."""
+    return f"jobs/{hashlib.sha256(job_id.encode()).hexdigest()}.txt"
+
+
+# ------------------------------------------------------------------------------------------------ the client
+
+
+class Stored(NamedTuple):
+    """One object in a listing."""
+
+    key: str
+    bytes: int
+    modified_at: float  # seconds since 1970
+
+
+class Head(NamedTuple):
+    """What is known of an object without reading it."""
+
+    bytes: int
+    sha256: str  # given when it was stored by us, else ''
+    etag: str  # changes with the content
+
+
+class Bucket:
+    """One bucket. Raises NotFound for a key that isn't there, StorageError for everything else."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def put(self, key: str, data: bytes, *, metadata: Mapping[str, str] | None = None, if_absent: bool = False) -> bool:
+        """Store `data`; return False, and store nothing, when `if_absent` and the key exists."""
+        condition = {"IfNoneMatch": "*"} if if_absent else {}
+        # S3's own integrity check; the SDK's newer default checksums break R2.
+        digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
+        try:
+            with self._errors(key):
+                self._client.put_object(
+                    Bucket=self.name,
+                    Key=key,
+                    Body=data,
+                    ContentMD5=digest,
+                    ContentType=_content_type(key),
+                    Metadata=dict(metadata or {}),
+                    **condition,
+                )
+        except _AlreadyThere:
+            return False
+        return True
+
+    def put_message(self, key: str, message: Message) -> None:
+        """Store a message as JSON."""
+        self.put(key, message.model_dump_json().encode())
+
+    def get(self, key: str) -> bytes:
+        """Return an object's bytes; for small ones."""
+        with self._errors(key):
+            body: bytes = self._client.get_object(Bucket=self.name, Key=key)["Body"].read()
+            return body
+
+    def get_message(self, key: str, kind: type[M]) -> M:
+        """Return a stored message. Raises StorageError when the object is something else."""
+        try:
+            return kind.model_validate_json(self.get(key))
+        except ValidationError as error:
+            raise StorageError(
+                f"{key} in {self.name} is not a {kind.__name__}: {error.error_count()} fields differ."
+            ) from error
+
+    def find_message(self, key: str, kind: type[M]) -> M | None:
+        """Return a stored message, or None when there is no such object."""
+        try:
+            return self.get_message(key, kind)
+        except NotFound:
+            return None
+
+    def stream(
+        self, key: str, *, start: int | None = None, end: int | None = None, chunk_bytes: int = 2**20
+    ) -> Iterator[bytes]:
+        """Yield an object's bytes, or those from `start` to `end` inclusive."""
+        span = {} if start is None else {"Range": f"bytes={start}-{'' if end is None else end}"}
+        with self._errors(key):
+            body = self._client.get_object(Bucket=self.name, Key=key, **span)["Body"]
+            yield from body.iter_chunks(chunk_bytes)
+
+    def upload(self, key: str, path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
+        """Store a file, in parts when it is large."""
+        extra = {"ContentType": _content_type(key), "Metadata": dict(metadata or {})}
+        with self._errors(key):
+            self._client.upload_file(str(path), self.name, key, ExtraArgs=extra, Config=_TRANSFER)
+
+    def download(self, key: str, path: Path) -> None:
+        """Write an object to `path`, which appears only when it is complete."""
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            for chunk in self.stream(key):
+                file.write(chunk)
+        partial.replace(path)
+
+    def head(self, key: str) -> Head:
+        """Return what is known of an object."""
+        with self._errors(key):
+            reply = self._client.head_object(Bucket=self.name, Key=key)
+            return Head(reply["ContentLength"], reply["Metadata"].get("sha256", ""), reply["ETag"].strip('"'))
+
+    def exists(self, key: str) -> bool:
+        """Return whether the key is there."""
+        try:
+            self.head(key)
+        except NotFound:
+            return False
+        return True
+
+    def list_page(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[Stored]:
+        """Return up to `limit` (at most 1000) objects under `prefix` in key order, those behind `after` only."""
+        # SeaweedFS mistakes a StartAfter outside the prefix.
+        start = {"StartAfter": after} if after.startswith(prefix) and after else {}
+        with self._errors(prefix):
+            reply = self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=limit, **start)
+            return [
+                Stored(item["Key"], item["Size"], item["LastModified"].timestamp())
+                for item in reply.get("Contents", [])
+            ]
+
+    def list_all(self, prefix: str) -> Iterator[Stored]:
+        """Yield every object under `prefix` in key order."""
+        after = ""
+        while page := self.list_page(prefix, after=after):
+            yield from page
+            after = page[-1].key
+
+    def list_folders(self, prefix: str, *, after: str = "", limit: int = 1000) -> list[str]:
+        """Return the names directly under `prefix` (which ends in '/' or a name's beginning), in order."""
+        start = {"StartAfter": after} if after.startswith(prefix) and after else {}
+        with self._errors(prefix):
+            reply = self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, Delimiter="/", MaxKeys=limit, **start)
+            return [PurePosixPath(item["Prefix"]).name for item in reply.get("CommonPrefixes", [])]
+
+    def delete(self, keys: list[str]) -> None:
+        """Delete objects; one that isn't there is no error."""
+        for first in range(0, len(keys), 1000):
+            batch = {"Objects": [{"Key": key} for key in keys[first : first + 1000]], "Quiet": True}
+            with self._errors(keys[first]):
+                reply = self._client.delete_objects(Bucket=self.name, Delete=batch)
+            if failed := reply.get("Errors"):
+                raise StorageError(
+                    f"{failed[0]['Key']} in {self.name} could not be deleted: {failed[0].get('Message', '')}."
+                )
+
+    def presign(self, key: str, *, expires_s: int = PRESIGNED_S, download_as: str = "") -> str:
+        """Return an address that opens an object without keys until it expires."""
+        parameters = {"Bucket": self.name, "Key": key}
+        if download_as:
+            parameters["ResponseContentDisposition"] = f'attachment; filename="{download_as}"'
+        url: str = self._client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=expires_s)
+        return url
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in ("404", "NoSuchKey", "NotFound"):
+                raise NotFound(f"There is no {key} in {self.name}.") from error
+            if code in ("412", "PreconditionFailed", "ConditionalRequestConflict"):
+                raise _AlreadyThere(key) from error
+            raise StorageError(f"Storage refused {key} in {self.name}: {code or error}.", _hint_for(code)) from error
+        except (BotoCoreError, OSError) as error:
+            raise StorageError(
+                f"Storage does not answer ({type(error).__name__} for {key} in {self.name}).",
+                "Check that it is up and that R2_ACCOUNT_ID is right.",
+            ) from error
+
+
+class Storage:
+    """The two buckets."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.endpoint = settings.storage_endpoint
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            aws_access_key_id=settings.r2_access_key_id,
+            aws_secret_access_key=settings.r2_secret_access_key.get_secret_value(),
+            region_name="auto",
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                retries={"mode": "standard", "total_max_attempts": 5},
+                max_pool_connections=32,
+                connect_timeout=5,
+                read_timeout=60,
+                tcp_keepalive=True,
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+        self.loras = Bucket(client, settings.r2_lora_bucket)
+        self.outputs = Bucket(client, settings.r2_output_bucket)
+
+
+class _AlreadyThere(Exception):
+    """A conditional write found the key taken."""
+
+
+def _content_type(key: str) -> str:
+    return _CONTENT_TYPES.get(PurePosixPath(key).suffix, "application/octet-stream")
+
+
+def _hint_for(code: str) -> str:
+    if code in ("NoSuchBucket",):
+        return "Create the bucket, or correct R2_LORA_BUCKET and R2_OUTPUT_BUCKET."
+    if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Unauthorized"):
+        return "Check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY, and that the key may read and write both buckets."
+    return ""
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's content hash, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

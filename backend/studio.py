@@ -1,0 +1,62 @@
+"""The studio: the one place where its parts are joined."""
+
+from dataclasses import dataclass
+
+from backend.base_models import load_base_models
+from backend.contract import BaseModelSpec
+from backend.datasets import Datasets
+from backend.gallery import Gallery
+from backend.generation import Generation
+from backend.loras import Loras
+from backend.media import Media
+from backend.pictures import Limits
+from backend.runpod_client import Endpoint
+from backend.runs import Runs
+from backend.settings import Settings
+from backend.storage import Storage
+from backend.training import Training
+
+
+@dataclass(frozen=True)
+class Studio:
+    """What a screen may call."""
+
+    base_models: dict[str, BaseModelSpec]
+    datasets: Datasets
+    training: Training
+    generation: Generation
+    runs: Runs
+    loras: Loras
+    gallery: Gallery
+    media: Media
+    limits: Limits
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Studio":
+        """Join the parts. Nothing is contacted yet."""
+        storage = Storage(settings)
+        limits = Limits.of(settings)
+        base_models = load_base_models()
+        runs = Runs(
+            storage,
+            {
+                "train": Endpoint(settings, settings.runpod_training_endpoint_id, "training"),
+                "image": Endpoint(settings, settings.runpod_image_generation_endpoint_id, "image generation"),
+            },
+        )
+        datasets = Datasets(storage, limits)
+        return cls(
+            base_models=base_models,
+            datasets=datasets,
+            training=Training(storage, runs, datasets, base_models),
+            generation=Generation(runs, base_models),
+            runs=runs,
+            loras=Loras(storage, runs),
+            gallery=Gallery(storage),
+            media=Media(storage),
+            limits=limits,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.runs.close()

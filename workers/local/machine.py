@@ -1,0 +1,239 @@
+"""Starts and watches everything a studio on one computer needs: object store, gateway, and a worker an endpoint.
+
+Run as `python -m workers.local.machine --home FOLDER`, it prints one line of JSON when it is ready: the environment
+of a studio that uses it. It stops on SIGTERM, on SIGINT, and when the pipe that is its standard input closes.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import signal
+import stat
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from backend.errors import AtelierError, MachineError
+from workers.local.credentials import own_credentials
+from workers.local.gateway import Gateway
+from workers.local.logs import LineLog, rotating_file
+from workers.local.object_store import ObjectStore
+from workers.local.worker_process import DEFAULT_WORKERS, WorkerPlan, WorkerProcess
+from workers.processes import GUARD_GRACE_S, Guard, child_environment
+
+WORKER_STOP_GRACE_S = 5.0
+
+# What of the studio's own settings a worker reads too. The token travels because it is named here.
+WORKER_SETTINGS = ("HF_TOKEN", "MAX_DATASET_IMAGES", "MAX_UPLOAD_BYTES", "MAX_DATASET_BYTES", "MAX_IMAGE_PIXELS")
+
+_log = logging.getLogger(__name__)
+
+
+class Machine:
+    """A studio's machine in a home folder, which it locks: `async with Machine(home) as machine: ...`"""
+
+    def __init__(self, home: Path, workers: Sequence[WorkerPlan] = DEFAULT_WORKERS) -> None:
+        self._home = home.absolute()
+        self._plans = tuple(workers)
+        self._lock: int | None = None
+        self._guard: Guard | None = None
+        self._store: ObjectStore | None = None
+        self._gateway: Gateway | None = None
+        self._workers: list[WorkerProcess] = []
+        self._dismissals: set[asyncio.Task[None]] = set()
+        self.environment: dict[str, str] = {}  # what a studio needs to use this machine
+
+    async def __aenter__(self) -> "Machine":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def worker_pids(self) -> dict[str, int]:
+        """The process of each endpoint's worker that is running now."""
+        return {
+            worker.plan.endpoint: worker.child.pid
+            for worker in self._workers
+            if worker.child is not None and worker.child.running
+        }
+
+    async def start(self) -> None:
+        """Start everything and wait until storage and gateway answer; the workers follow when they are ready.
+
+        Raises MachineError, and leaves nothing behind, when the home folder is in use or something can't start.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything, in less than ten seconds. Jobs that wait or run are kept for the next start."""
+        await asyncio.gather(*(worker.stop(WORKER_STOP_GRACE_S) for worker in self._workers))
+        self._workers = []
+        if self._gateway is not None:
+            await self._gateway.stop()
+        if self._store is not None:
+            await self._store.stop()
+        if self._guard is not None:
+            await asyncio.to_thread(self._guard.close)
+        if self._lock is not None:
+            os.close(self._lock)
+        self._gateway = self._store = self._guard = self._lock = None
+
+    async def _start(self) -> None:
+        for folder in (self._home, self._home / "logs", self._home / "volume"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = await _lock_home(self._home)
+        # The guard holds the lock too: after a kill -9 of us nobody gets it before the old processes are gone.
+        self._guard = Guard(keep_open=[self._lock])
+        shutil.rmtree(self._home / "workers", ignore_errors=True)
+        credentials = own_credentials(self._home)
+        self._store = ObjectStore(self._home, self._guard)
+        endpoints = {plan.endpoint: plan.execution_timeout_s for plan in self._plans}
+        self._gateway = Gateway(self._home / "queue.db", endpoints, credentials.api_key, self._dismiss)
+        await asyncio.gather(self._store.start(), self._gateway.start())
+        self._workers = [self._worker(plan, self._gateway, self._guard) for plan in self._plans]
+        for worker in self._workers:
+            worker.start()
+        self.environment = {
+            **self._store.environment,
+            "RUNPOD_API_KEY": credentials.api_key,
+            "RUNPOD_BASE_URL": f"{self._gateway.url}/v2",
+            **{f"RUNPOD_{endpoint.upper()}_ENDPOINT_ID": endpoint for endpoint in endpoints},
+        }
+
+    def _worker(self, plan: WorkerPlan, gateway: Gateway, guard: Guard) -> WorkerProcess:
+        return WorkerProcess(
+            plan,
+            gateway.dispatch,
+            gateway_url=gateway.url,
+            environment=self._worker_environment(),
+            folder=self._home / "workers",
+            log=LineLog(self._home / "logs" / f"{plan.endpoint}.log"),
+            guard=guard,
+        )
+
+    def _worker_environment(self) -> dict[str, str]:
+        assert self._store is not None
+        return child_environment(
+            {
+                **self._store.environment,
+                "ATELIER_HOME": str(self._home),
+                "ATELIER_VOLUME": str(self._home / "volume"),
+                "OMP_WAIT_POLICY": "PASSIVE",  # two workers share the cores: one must not spin while the other computes
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONPATH": str(Path(__file__).parents[2]),
+            },
+            also=WORKER_SETTINGS,
+        )
+
+    def _dismiss(self, worker_id: str, why: str, at_once: bool) -> None:
+        for worker in self._workers:
+            if worker.worker_id == worker_id:
+                _log.warning("the %s worker is replaced: %s", worker.plan.endpoint, why)
+                dismissal = asyncio.create_task(worker.dismiss(at_once))
+                self._dismissals.add(dismissal)
+                dismissal.add_done_callback(self._dismissals.discard)
+
+
+async def _lock_home(home: Path) -> int:
+    """Lock a home folder for this process and return the lock's descriptor."""
+    path = home / "machine.lock"
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    # After a kill -9 the guard still holds the lock while it ends what was left running.
+    deadline = time.monotonic() + GUARD_GRACE_S + 5
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(lock, 20, 0).decode()
+            if _is_alive(owner) or time.monotonic() > deadline:
+                os.close(lock)
+                raise MachineError(
+                    f"Another studio (process {owner}) is using {home}.", "Stop it, or choose another home folder."
+                ) from None
+            await asyncio.sleep(0.1)
+        else:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            return lock
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+async def serve(home: Path) -> None:
+    """Run a machine until this process is told to stop, printing its environment when it is ready."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    machine = Machine(home)
+    starting, stopping = asyncio.create_task(machine.start()), asyncio.create_task(stop.wait())
+    with await _stop_with_parent(stop):
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        try:
+            await starting
+            with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the end of standard input follows
+                print(json.dumps(machine.environment), flush=True)
+            await stop.wait()
+        except asyncio.CancelledError:
+            _log.info("stopped before it was ready")
+        finally:
+            stopping.cancel()
+            await machine.stop()
+
+
+async def _stop_with_parent(stop: asyncio.Event) -> contextlib.AbstractContextManager[object]:
+    """Set `stop` when the other end of standard input is gone. A terminal or /dev/null says nothing of a parent."""
+    mode = os.fstat(0).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return contextlib.nullcontext()
+
+    class Ended(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            stop.set()
+
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(Ended, os.fdopen(0, "rb", closefd=False))
+    return contextlib.closing(transport)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m workers.local.machine", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="the folder of this machine's data")
+    home = parser.parse_args().home
+    (home / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.INFO, handlers=[rotating_file(home / "logs" / "machine.log")])
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
+    try:
+        asyncio.run(serve(home))
+    except AtelierError as error:
+        _log.exception("the machine can't run")
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""What a run says about itself while it works: phases with times, steps, loss, samples, checkpoints, log lines.
+
+A Report only collects. `publish` stores what has changed; whoever runs the job calls it once a second. Both are called
+from the event loop's thread alone.
+"""
+
+import time
+from collections import deque
+
+from backend.contract import Checkpoint, Metrics, Phase, PhaseTime, Progress, Sample
+from backend.errors import NotFound
+from backend.storage import RunKeys, Storage
+
+METRICS_STEPS = 500  # steps in one stored stretch of the loss curve
+LOG_LINES = 2000  # the log's tail that is kept
+LOG_EVERY_S = 5.0
+_SMOOTHING = 0.9
+
+
+class Report:
+    """The story of one attempt at one run."""
+
+    def __init__(self, keys: RunKeys, attempt: int) -> None:
+        self._keys = keys
+        self._attempt = attempt
+        self._seq = 0
+        self._seconds: dict[Phase, float] = {}
+        self._phase: Phase = "starting"
+        self._phase_since = time.monotonic()
+        self._step = self._steps = 0
+        self._loss: float | None = None
+        self._learning_rate: float | None = None
+        self._seconds_per_step: float | None = None
+        self._message = ""
+        self._curve: dict[int, tuple[float, float]] = {}  # step → (loss, learning rate)
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._changed = True
+        self._unstored_metrics: set[int] = set()  # first steps of stretches
+        self._log_changed = False
+        self._log_stored_at = 0.0
+        self.checkpoints: list[Checkpoint] = []
+        self.samples: list[Sample] = []
+
+    # -------------------------------------------------------------------------------- said by the work
+
+    def phase(self, phase: Phase, message: str = "") -> None:
+        """Enter a phase; the time since the last call belongs to the one before."""
+        now = time.monotonic()
+        self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._phase_since
+        self._phase, self._phase_since, self._message = phase, now, message
+        self._changed = True
+
+    def step(
+        self,
+        step: int,
+        steps: int,
+        *,
+        loss: float | None = None,
+        learning_rate: float | None = None,
+        seconds_per_step: float | None = None,
+    ) -> None:
+        """Say that `step` of `steps` are done; a loss adds a point to the curve."""
+        self._step, self._steps = step, steps
+        self._seconds_per_step = seconds_per_step
+        if learning_rate is not None:
+            self._learning_rate = learning_rate
+        if loss is not None:
+            self._loss = loss if self._loss is None else _SMOOTHING * self._loss + (1 - _SMOOTHING) * loss
+            self._curve[step] = (loss, self._learning_rate or 0.0)
+            self._unstored_metrics.add(step // METRICS_STEPS * METRICS_STEPS)
+        self._changed = True
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Say that a checkpoint is in storage and can be prompted."""
+        self.checkpoints.append(checkpoint)
+        self._changed = True
+
+    def sample(self, sample: Sample) -> None:
+        """Say that a sample picture is in storage."""
+        self.samples.append(sample)
+        self._changed = True
+
+    def log(self, line: str) -> None:
+        """Add a line to the run's log."""
+        self._log.append(f"{time.strftime('%H:%M:%S', time.gmtime())} {line}")
+        self._log_changed = True
+
+    # -------------------------------------------------------------------------------- asked by the runtime
+
+    @property
+    def phases(self) -> list[PhaseTime]:
+        """The phases so far with their times, the present one included."""
+        seconds = dict(self._seconds)
+        seconds[self._phase] = seconds.get(self._phase, 0.0) + time.monotonic() - self._phase_since
+        return [PhaseTime(phase=phase, seconds=round(spent, 2)) for phase, spent in seconds.items()]
+
+    @property
+    def last_step(self) -> int:
+        """The last step that was done."""
+        return self._step
+
+    def resume(self, before: Progress, step: int, storage: Storage) -> None:
+        """Take over what an earlier attempt said up to and including `step`, so that its story goes on. Blocks."""
+        self._seq = before.seq
+        for phase in before.phases:
+            self._seconds[phase.phase] = self._seconds.get(phase.phase, 0.0) + phase.seconds
+        self.checkpoints = [kept for kept in before.checkpoints if kept.step <= step]
+        self.samples = [kept for kept in before.samples if kept.step <= step]
+        self._step, self._steps, self._loss = step, before.steps, before.loss
+        first = step // METRICS_STEPS * METRICS_STEPS
+        stretch = storage.loras.find_message(self._keys.metrics(first), Metrics)
+        if stretch:
+            points = zip(stretch.steps, stretch.loss, stretch.learning_rate, strict=True)
+            self._curve = {at: (loss, rate) for at, loss, rate in points if at <= step}
+
+    def snapshot(self) -> Progress:
+        """Return what is to be seen now."""
+        left = None
+        if self._seconds_per_step is not None and self._steps:
+            left = round((self._steps - self._step) * self._seconds_per_step, 1)
+        return Progress(
+            run_id=self._keys.run_id,
+            attempt=self._attempt,
+            seq=self._seq,
+            updated_at=time.time(),
+            phase=self._phase,
+            phases=self.phases,
+            step=self._step,
+            steps=self._steps,
+            loss=self._loss,
+            learning_rate=self._learning_rate,
+            seconds_per_step=self._seconds_per_step,
+            seconds_left=left,
+            message=self._message,
+            checkpoints=list(self.checkpoints),
+            samples=list(self.samples),
+        )
+
+    def take_changes(self, *, all_of_it: bool = False) -> "Changes":
+        """Return what has not been stored yet and take it for stored. The log waits its turn unless `all_of_it`."""
+        progress = metrics = log = None
+        if self._changed or all_of_it:
+            self._seq += 1
+            progress, self._changed = self.snapshot(), False
+        metrics = {self._keys.metrics(first): self._stretch(first) for first in sorted(self._unstored_metrics)}
+        self._unstored_metrics.clear()
+        if self._log_changed and (all_of_it or time.monotonic() - self._log_stored_at > LOG_EVERY_S):
+            log, self._log_changed, self._log_stored_at = "\n".join(self._log) + "\n", False, time.monotonic()
+        return Changes(self._keys, progress, metrics, log)
+
+    def _stretch(self, first: int) -> Metrics:
+        steps = [step for step in sorted(self._curve) if first <= step < first + METRICS_STEPS]
+        return Metrics(
+            steps=steps,
+            loss=[self._curve[step][0] for step in steps],
+            learning_rate=[self._curve[step][1] for step in steps],
+        )
+
+
+class Changes:
+    """What one publication stores: taken in the event loop, stored in a thread."""
+
+    def __init__(self, keys: RunKeys, progress: Progress | None, metrics: dict[str, Metrics], log: str | None) -> None:
+        self.keys, self.progress, self.metrics, self.log = keys, progress, metrics, log
+
+    def store(self, storage: Storage) -> None:
+        """Write it. Blocks."""
+        for key, stretch in self.metrics.items():
+            storage.loras.put_message(key, stretch)
+        if self.log is not None:
+            storage.loras.put(self.keys.log, self.log.encode())
+        if self.progress is not None:
+            storage.loras.put_message(self.keys.progress, self.progress)
+
+
+def earlier_progress(storage: Storage, keys: RunKeys) -> Progress | None:
+    """Return what an earlier attempt at the same run last said, if anything. Blocks."""
+    try:
+        return storage.loras.get_message(keys.progress, Progress)
+    except NotFound:
+        return None

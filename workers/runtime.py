@@ -1,0 +1,234 @@
+"""RunPod job ↔ typed call: parse, run, report, and turn whatever goes wrong into a failure record.
+
+One run is done once: a job whose run already has a result is answered with it. The work itself sees a Run and returns
+a result message; it knows nothing of RunPod.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from backend.base_models import load_base_model
+from backend.contract import (
+    BaseModelSpec,
+    FailureKind,
+    GenerationResult,
+    JobFailure,
+    Request,
+    RunKind,
+    TrainingResult,
+    explain,
+    new_run_id,
+)
+from backend.errors import (
+    AtelierError,
+    Cancelled,
+    EngineError,
+    InvalidRequest,
+    NotFound,
+    OutOfMemory,
+    ServiceError,
+    WeightsError,
+)
+from backend.settings import Settings
+from backend.storage import RunKeys, Storage, direct_job_key
+from workers.report import Report
+
+PUBLISH_EVERY_S = 1.0
+_log = logging.getLogger(__name__)
+
+Q = TypeVar("Q", bound=Request)
+Result = TrainingResult | GenerationResult
+
+# The first class that fits names the failure.
+_KINDS: tuple[tuple[type[AtelierError], FailureKind], ...] = (
+    (InvalidRequest, "invalid request"),
+    (NotFound, "not found"),
+    (Cancelled, "cancelled"),
+    (OutOfMemory, "out of memory"),
+    (EngineError, "engine"),
+    (WeightsError, "weights"),
+    (ServiceError, "service"),
+)
+
+
+@dataclass(frozen=True)
+class Run(Generic[Q]):
+    """One run as the work sees it. `folder` is its own, empty, and gone afterwards."""
+
+    request: Q
+    spec: BaseModelSpec
+    keys: RunKeys
+    settings: Settings
+    storage: Storage
+    report: Report
+    folder: Path
+
+
+Work = Callable[[Run[Q]], Awaitable[Result]]
+
+
+class Worker(Generic[Q]):
+    """A RunPod handler for one kind of request."""
+
+    def __init__(self, kind: RunKind, request_type: type[Q], work: Work[Q], settings: Settings) -> None:
+        self._kind = kind
+        self._request_type = request_type
+        self._work = work
+        self._settings = settings
+        self._storage = Storage(settings)
+        self._stopping = False
+
+    def serve(self) -> None:
+        """Take jobs until the platform stops this process."""
+        import runpod  # reads its addresses from the environment when imported
+
+        runpod.serverless.start({"handler": self.handle})
+
+    async def handle(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Do one job. Returns the result, or {"error": sentence}; a cancelled job raises as RunPod expects."""
+        self._save_on_shutdown()
+        try:
+            request, spec, keys = await asyncio.to_thread(self._accept, job)
+            if done := await asyncio.to_thread(self._existing_result, keys):
+                return done.model_dump(mode="json")
+        except AtelierError as error:
+            return {"error": str(error)}
+        report = Report(keys, request.attempt)
+        with _own_folder() as folder:
+            return await self._attempt(Run(request, spec, keys, self._settings, self._storage, report, folder), job)
+
+    async def _attempt(self, run: Run[Q], job: dict[str, Any]) -> dict[str, Any]:
+        try:
+            async with _published(run.report, self._storage, job):
+                result = await self._work(run)
+            await asyncio.to_thread(self._storage.loras.put_message, run.keys.result, result)
+            return result.model_dump(mode="json")
+        except asyncio.CancelledError:
+            # A worker that is told to go leaves the run as it is: the next worker resumes it.
+            if not self._stopping:
+                await self._fail(run, Cancelled("Cancelled.", _kept(run.report)))
+            raise
+        except AtelierError as error:
+            return await self._fail(run, error)
+        except Exception:
+            _log.exception("run %s failed", run.keys.run_id)
+            return await self._fail(run, AtelierError("Something unexpected went wrong.", "The worker's log has more."))
+
+    async def _fail(self, run: Run[Q], error: AtelierError) -> dict[str, Any]:
+        failure = JobFailure(
+            run_id=run.keys.run_id,
+            attempt=run.request.attempt,
+            kind=next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal"),
+            message=error.message,
+            hint=error.hint,
+            step=run.report.last_step,
+            phases=run.report.phases,
+            checkpoints=run.report.checkpoints,
+            samples=run.report.samples,
+        )
+        try:
+            await asyncio.to_thread(self._storage.loras.put_message, run.keys.failure, failure)
+        except ServiceError:
+            # RunPod still carries the sentence to whoever asks.
+            _log.exception("the failure of run %s could not be stored", run.keys.run_id)
+        return {"error": str(error)}
+
+    def _save_on_shutdown(self) -> None:
+        """Make the platform's SIGTERM end the work the way Cancel does, so that a training saves its step.
+
+        The SDK installs its own handler when it starts, which only stops taking jobs; this one calls it too.
+        """
+        before = signal.getsignal(signal.SIGTERM)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def stop(number: int, frame: Any) -> None:
+            self._stopping = True
+            if task and not task.done():
+                loop.call_soon_threadsafe(task.cancel)
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(signal.SIGTERM, stop)
+
+    def _accept(self, job: dict[str, Any]) -> tuple[Q, BaseModelSpec, RunKeys]:
+        try:
+            request = self._request_type.model_validate(job.get("input"))
+        except ValidationError as error:
+            raise InvalidRequest(explain(error)) from error
+        spec = request.base_model if isinstance(request.base_model, BaseModelSpec) else None
+        spec = spec or load_base_model(request.base_model_id)
+        return request, spec, RunKeys(request.owner, request.run_id or self._run_id_for(job["id"]))
+
+    def _run_id_for(self, job_id: str) -> str:
+        """Choose a run id for a job that came without one, the same again when the job is handed out again."""
+        key = direct_job_key(job_id)
+        self._storage.loras.put(key, new_run_id(self._kind).encode(), if_absent=True)
+        return self._storage.loras.get(key).decode()
+
+    def _existing_result(self, keys: RunKeys) -> Result | None:
+        if self._kind == "train":
+            return self._storage.loras.find_message(keys.result, TrainingResult)
+        return self._storage.loras.find_message(keys.result, GenerationResult)
+
+
+def serve(kind: RunKind, request_type: type[Q], make_work: Callable[[Settings], Work[Q]]) -> None:
+    """Run a worker until the platform stops it; what `python -m workers.…` calls."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings = Settings()
+    Worker(kind, request_type, make_work(settings), settings).serve()
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextlib.asynccontextmanager
+async def _published(report: Report, storage: Storage, job: dict[str, Any]) -> AsyncIterator[None]:
+    """Store what the report collects once a second, and the rest of it at the end."""
+    publisher = asyncio.create_task(_publish_forever(report, storage, job))
+    try:
+        yield
+    finally:
+        publisher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await publisher
+        await _publish(report.take_changes(all_of_it=True).store, storage)
+
+
+async def _publish_forever(report: Report, storage: Storage, job: dict[str, Any]) -> None:
+    import runpod
+
+    while True:
+        changes = report.take_changes()
+        await _publish(changes.store, storage)
+        if changes.progress:
+            said = {"seq": changes.progress.seq, "phase": changes.progress.phase}
+            runpod.serverless.progress_update(
+                job, said | {"step": changes.progress.step, "steps": changes.progress.steps}
+            )
+        await asyncio.sleep(PUBLISH_EVERY_S)
+
+
+async def _publish(store: Callable[[Storage], None], storage: Storage) -> None:
+    try:
+        await asyncio.to_thread(store, storage)
+    except ServiceError:
+        # A run outlives a storage that is away for a while; the next publication carries the same story.
+        _log.warning("progress could not be stored", exc_info=True)
+
+
+def _kept(report: Report) -> str:
+    if not report.checkpoints:
+        return ""
+    return f"The checkpoint of step {report.checkpoints[-1].step} is kept; Resume goes on from it."
