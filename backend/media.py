@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
@@ -26,6 +27,10 @@ class Media:
             return self._buckets[bucket].presign(key, download_as=download_as)
         suffix = f"?download={quote(download_as)}" if download_as else ""
         return f"/media/{bucket}/{quote(key)}{suffix}"
+
+    def save(self, bucket: BucketName, key: str, path: Path) -> None:
+        """Write an object to a file."""
+        self._buckets[bucket].download(key, path)
 
     def open(
         self, owner: str, bucket: str, key: str, *, start: int | None = None, end: int | None = None

@@ -87,6 +87,9 @@ def prepare_picture(data: bytes, name: str, limits: Limits) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own pixel limit speaks below, in words
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        millions = limits.pixels // 10**6
+        raise DatasetRejected(f"{name} has far more than {millions} million pixels.", "Scale it down.") from error
     except Exception as error:  # Pillow raises what its decoders happen to raise
         raise DatasetRejected(f"{name} is not a picture that can be read.", "Save it as JPEG, PNG or WebP.") from error
     _check_size(image, name, limits)

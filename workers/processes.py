@@ -77,7 +77,7 @@ class Guard:
     def __init__(self, keep_open: Sequence[int] = ()) -> None:
         self._keep_open = tuple(keep_open)
         self._groups: set[int] = set()
-        self._process = self._start()
+        self._start()
 
     def watch(self, group: int) -> None:
         """End this process group should we die."""
@@ -90,38 +90,33 @@ class Guard:
         self._tell(f"-{group}\n")
 
     def close(self) -> None:
-        """End the groups still watched, then the guard itself: at once when nothing is watched."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        """End the groups still watched, then the guard itself: at once when nothing is watched. Blocks."""
+        os.close(self._input)
         self._process.wait(timeout=GUARD_GRACE_S + 5)
 
-    def _start(self) -> "subprocess.Popen[bytes]":
+    def _start(self) -> None:
+        reading, self._input = os.pipe()
         program = f"{inspect.getsource(_guard_groups)}\n_guard_groups({os.getpid()}, {GUARD_GRACE_S})"
-        return subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", program],
-            stdin=subprocess.PIPE,
+            stdin=reading,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=child_environment(),
             pass_fds=self._keep_open,
             start_new_session=True,  # a Ctrl-C in the terminal, or the end of our own group, must not reach it
         )
+        os.close(reading)
 
     def _tell(self, line: str) -> None:
         try:
-            assert self._process.stdin is not None
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
+            os.write(self._input, line.encode())
         except BrokenPipeError:
             # Somebody ended the guard. Without one a kill -9 of us would leave everything running.
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+            os.close(self._input)
             self._process.wait(timeout=5)
-            self._process = self._start()
-            for group in self._groups:
-                self._process.stdin.write(f"+{group}\n".encode())
-            self._process.stdin.flush()
+            self._start()
+            os.write(self._input, "".join(f"+{group}\n" for group in self._groups).encode())
 
 
 class Child:
@@ -185,7 +180,7 @@ class Child:
     async def wait_until_ready(
         self, answers: Callable[[], Awaitable[bool]], timeout_s: float, every_s: float = 0.05
     ) -> None:
-        """Wait until `answers()` is true. Raises MachineError with its last lines if it ends first or takes too long."""
+        """Wait until `answers()` is true. Raises MachineError, with its last lines, if it ends first or is too slow."""
         deadline = time.monotonic() + timeout_s
         while not await answers():
             if not self.running:
@@ -235,7 +230,7 @@ async def start_child(
     name = name or Path(command[0]).name
     reading, writing = os.pipe()
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220 - a few milliseconds; what takes time is read below
             [str(part) for part in command],
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=writing,

@@ -32,7 +32,7 @@ def own_credentials(home: Path) -> Credentials:
 
 def _create(path: Path) -> None:
     made = Credentials(secrets.token_hex(10), secrets.token_urlsafe(30), secrets.token_urlsafe(30))
-    # Written beside and moved, so that a crash leaves no half of a file. Its mode is set before there is a secret in it.
+    # Written beside and moved, so that a crash leaves no half of a file; its mode is set while it is still empty.
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600, exist_ok=False)

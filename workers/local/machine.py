@@ -105,7 +105,8 @@ class Machine:
         endpoints = {plan.endpoint: plan.execution_timeout_s for plan in self._plans}
         self._gateway = Gateway(self._home / "queue.db", endpoints, credentials.api_key, self._dismiss)
         await asyncio.gather(self._store.start(), self._gateway.start())
-        self._workers = [self._worker(plan, self._gateway, self._guard) for plan in self._plans]
+        environment = self._worker_environment(self._store.environment)
+        self._workers = [self._worker(plan, self._gateway, self._guard, environment) for plan in self._plans]
         for worker in self._workers:
             worker.start()
         self.environment = {
@@ -115,22 +116,21 @@ class Machine:
             **{f"RUNPOD_{endpoint.upper()}_ENDPOINT_ID": endpoint for endpoint in endpoints},
         }
 
-    def _worker(self, plan: WorkerPlan, gateway: Gateway, guard: Guard) -> WorkerProcess:
+    def _worker(self, plan: WorkerPlan, gateway: Gateway, guard: Guard, environment: dict[str, str]) -> WorkerProcess:
         return WorkerProcess(
             plan,
             gateway.dispatch,
             gateway_url=gateway.url,
-            environment=self._worker_environment(),
+            environment=environment,
             folder=self._home / "workers",
             log=LineLog(self._home / "logs" / f"{plan.endpoint}.log"),
             guard=guard,
         )
 
-    def _worker_environment(self) -> dict[str, str]:
-        assert self._store is not None
+    def _worker_environment(self, storage: dict[str, str]) -> dict[str, str]:
         return child_environment(
             {
-                **self._store.environment,
+                **storage,
                 "ATELIER_HOME": str(self._home),
                 "ATELIER_VOLUME": str(self._home / "volume"),
                 "OMP_WAIT_POLICY": "PASSIVE",  # two workers share the cores: one must not spin while the other computes

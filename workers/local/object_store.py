@@ -77,19 +77,18 @@ class ObjectStore:
         weed = _find_weed()
         for attempt in range(START_ATTEMPTS):
             self._ports = self._choose_ports()
-            self._child = await self._start_on(weed)
+            child = self._child = await self._start_on(weed)
             try:
-                await self._child.wait_until_ready(self._answers, READY_TIMEOUT_S)
+                await child.wait_until_ready(self._answers, READY_TIMEOUT_S)
+                break
             except MachineError:
-                taken = not self._child.running
-                await self._child.stop(0)
+                taken = not child.running
+                await child.stop(0)
                 # A port that was free a moment ago is the one thing that another try can mend.
                 if not taken or attempt == START_ATTEMPTS - 1:
                     raise
-            else:
-                break
         (self._home / "object_store.json").write_text(json.dumps(self._ports))
-        self._watch = asyncio.create_task(self._restart_forever(weed))
+        self._watch = asyncio.create_task(self._restart_forever(weed, child))
 
     async def stop(self) -> None:
         """Stop it; the data stays."""
@@ -99,19 +98,17 @@ class ObjectStore:
                 await self._watch
         if self._child is not None:
             await self._child.stop(STOP_GRACE_S)
-            # The one socket file that it leaves behind.
-            Path(f"/tmp/seaweedfs-s3-{self._ports['s3']}.sock").unlink(missing_ok=True)  # noqa: S108 - its own choice
+            _remove_socket(self._ports["s3"])
         self._log.close()
 
-    async def _restart_forever(self, weed: Path) -> None:
+    async def _restart_forever(self, weed: Path, child: Child) -> None:
         pause_s = 0.2
         while True:
-            assert self._child is not None
-            code = await self._child.wait()
+            code = await child.wait()
             _log.warning("the object store %s and is started again in %g s", describe_exit(code), pause_s)
             await asyncio.sleep(pause_s)
             # On the same ports: the studio and the workers know no others.
-            self._child = await self._start_on(weed)
+            self._child = child = await self._start_on(weed)
             pause_s = min(pause_s * 2, 30)
 
     async def _start_on(self, weed: Path) -> Child:
@@ -179,6 +176,11 @@ def _arguments(folder: Path, ports: dict[str, int]) -> list[str]:
         "-filer.disableDirListing",
         "-s3.allowDeleteBucketNotEmpty=false",
     ]
+
+
+def _remove_socket(s3_port: int) -> None:
+    """Remove the one file that it leaves behind outside its folder."""
+    Path(f"/tmp/seaweedfs-s3-{s3_port}.sock").unlink(missing_ok=True)  # noqa: S108 - SeaweedFS chose this path
 
 
 def _find_weed() -> Path:

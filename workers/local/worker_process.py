@@ -1,4 +1,4 @@
-"""Keeps one worker process of an endpoint alive: a fresh folder each time, a restart when it ends, a limit to trying."""
+"""Keeps a worker process of an endpoint alive: a fresh folder for each, a restart when one ends, a limit to trying."""
 
 import asyncio
 import contextlib

@@ -1,0 +1,96 @@
+"""The `atelier` command: serve the studio, or do its main job without a browser."""
+
+import contextlib
+import signal
+import socket
+import sys
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from app.local_machine import LocalMachine
+from backend.errors import AtelierError
+from backend.settings import Settings
+
+PORT = 7860
+_PORTS_TRIED = 20
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help=f"Port; {PORT} or the next free one if not given.")] = None,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page once it is ready.")] = True,
+) -> None:
+    """Start the studio. Without RunPod keys it runs everything on this computer."""
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        raise AtelierError(f"The studio has no sign-in yet, so it doesn't listen on {host}.", "Use 127.0.0.1.")
+    with _studio_machine(Settings()) as machine:
+        # Gradio takes seconds to import; the local machine starts meanwhile.
+        from app.serving import serve_until_stopped
+
+        chosen = port or _free_port(host)
+        serve_until_stopped(machine.settings(), host, chosen, on_ready=lambda url: _announce(url, open_browser))
+
+
+@cli.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the LoRA, the pictures and the contact sheet.")] = Path(
+        "demo-output"
+    ),
+    steps: Annotated[int, typer.Option(min=1, help="Training steps.")] = 300,
+) -> None:
+    """Train on the sample pictures, then prompt with and without the LoRA, here and without a browser."""
+    with _studio_machine(Settings()) as machine:
+        from app.demo import run_demo
+
+        run_demo(machine.settings, output, steps)
+
+
+@contextlib.contextmanager
+def _studio_machine(settings: Settings) -> Iterator[LocalMachine]:
+    """What the studio runs on, stopped again at the end; SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    machine = LocalMachine(settings)
+    machine.start()
+    try:
+        yield machine
+    finally:
+        machine.stop()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _free_port(host: str) -> int:
+    for port in range(PORT, PORT + _PORTS_TRIED):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                probe.bind((host, port))
+                return port
+    raise AtelierError(f"Ports {PORT} to {PORT + _PORTS_TRIED - 1} are all taken.", "Give another one with --port.")
+
+
+def _announce(url: str, open_browser: bool) -> None:
+    print(f"\n  LoRA Atelier is ready: {url}\n  Ctrl-C stops it; nothing is lost.\n", flush=True)
+    if open_browser and sys.stdout.isatty():
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(url)
+
+
+def main() -> None:
+    """Run the command; an error for people is printed as such."""
+    try:
+        cli()
+    except AtelierError as error:
+        sys.exit(f"atelier: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

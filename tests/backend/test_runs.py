@@ -1,0 +1,286 @@
+"""What becomes of a run: storage first, then RunPod, then the last progress; real storage, a scripted RunPod."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from pydantic import SecretStr
+
+from backend.base_models import load_base_models
+from backend.contract import (
+    Checkpoint,
+    GenerationRequest,
+    JobFailure,
+    Progress,
+    RunId,
+    Submission,
+    TrainingRequest,
+    TrainingResult,
+    new_run_id,
+)
+from backend.datasets import Datasets
+from backend.errors import DatasetRejected, InvalidRequest, NotFound, RunPodError
+from backend.generation import Generation
+from backend.pictures import Limits
+from backend.runpod_client import Endpoint
+from backend.runs import Runs
+from backend.settings import Settings
+from backend.storage import RunKeys, Storage
+from backend.training import Training
+
+
+class RunPodServer:
+    """RunPod with jobs whose status a test sets by hand."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, object]] = {}
+        self.cancelled: list[str] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                *_, action, last = self.path.split("/")
+                if last == "run":
+                    job_id = f"job{len(server.jobs) + 1}"
+                    server.jobs[job_id] = {"status": "IN_QUEUE"}
+                    self.answer(200, {"id": job_id, "status": "IN_QUEUE"})
+                elif action == "cancel":
+                    server.cancelled.append(last)
+                    self.answer(200, {"id": last, "status": "CANCELLED"})
+
+            def do_GET(self) -> None:
+                job = server.jobs.get(self.path.rsplit("/", 1)[-1])
+                self.answer(200, {"id": "x", **job}) if job else self.answer(404, {})
+
+            def answer(self, status: int, reply: dict[str, object]) -> None:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(json.dumps(reply).encode())
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def runpod() -> Iterator[RunPodServer]:
+    server = RunPodServer()
+    yield server
+    server.http.shutdown()
+    server.http.server_close()
+
+
+@pytest.fixture
+def runs(storage: Storage, runpod: RunPodServer) -> Iterator[Runs]:
+    url = f"http://127.0.0.1:{runpod.http.server_port}/v2"
+    settings = Settings(runpod_base_url=url, runpod_api_key=SecretStr("key"))
+    runs = Runs(storage, {"train": Endpoint(settings, "t", "training"), "image": Endpoint(settings, "i", "image")})
+    yield runs
+    runs.close()
+
+
+@pytest.fixture
+def training(owner: str) -> TrainingRequest:
+    return TrainingRequest(
+        run_id=new_run_id("train"), owner=owner, lora_name="Zorbot", dataset_key="x/y", base_model="tiny-flux"
+    )
+
+
+def progress(run_id: RunId, seconds_ago: float = 0.0) -> Progress:
+    return Progress(
+        run_id=run_id, attempt=1, seq=3, updated_at=time.time() - seconds_ago, phase="training", phases=[], step=7
+    )
+
+
+def result(run_id: RunId) -> TrainingResult:
+    return TrainingResult(
+        run_id=run_id,
+        lora_key="loras/x/y/z.safetensors",
+        sha256="0" * 64,
+        bytes=1,
+        steps=300,
+        seconds=60,
+        phases=[],
+        checkpoints=[],
+        samples=[],
+    )
+
+
+def failure(run_id: RunId, kind: str = "engine") -> JobFailure:
+    kept = Checkpoint(step=5, key="a/b", sha256="0" * 64, bytes=1)
+    return JobFailure(run_id=run_id, attempt=1, kind=kind, message="It broke.", checkpoints=[kept])
+
+
+def status_of(runs: Runs, request: TrainingRequest) -> str:
+    return runs.state(request.owner, str(request.run_id)).status
+
+
+def keys_of(request: TrainingRequest) -> RunKeys:
+    return RunKeys(request.owner, str(request.run_id))
+
+
+def test_a_run_goes_from_queued_to_running_to_done(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    assert status_of(runs, training) == "queued"
+    runpod.jobs["job1"]["status"] = "IN_PROGRESS"
+    assert status_of(runs, training) == "running"
+    storage.loras.put_message(keys_of(training).result, result(str(training.run_id)))
+    assert status_of(runs, training) == "done"
+
+
+def test_a_result_in_storage_outweighs_what_runpod_says(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    runpod.jobs["job1"]["status"] = "FAILED"
+    storage.loras.put_message(keys_of(training).result, result(str(training.run_id)))
+    assert status_of(runs, training) == "done"
+
+
+def test_a_job_that_ended_without_a_word_in_storage_shows_runpods(
+    runs: Runs, runpod: RunPodServer, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    runpod.jobs["job1"] = {"status": "FAILED", "error": "The worker was lost."}
+    state = runs.state(training.owner, str(training.run_id))
+    assert (state.status, state.failure and state.failure.message) == ("failed", "The worker was lost.")
+
+
+def test_a_retry_is_a_new_attempt_that_the_old_failure_does_not_end(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    storage.loras.put_message(keys_of(training).failure, failure(str(training.run_id)))
+    assert status_of(runs, training) == "failed"
+    runs.retry(training.owner, str(training.run_id))
+    state = runs.state(training.owner, str(training.run_id))
+    assert (state.status, state.request.attempt, len(runpod.jobs)) == ("queued", 2, 2)
+
+
+def test_a_run_that_is_done_or_going_on_is_not_retried(
+    runs: Runs, runpod: RunPodServer, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    runs.retry(training.owner, str(training.run_id))
+    assert len(runpod.jobs) == 1
+
+
+def test_cancelling_shows_until_the_worker_has_saved(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    runpod.jobs["job1"]["status"] = "IN_PROGRESS"
+    runs.cancel(training.owner, str(training.run_id))
+    assert runpod.cancelled == ["job1"]
+    assert status_of(runs, training) == "cancelling"
+    runpod.jobs["job1"]["status"] = "CANCELLED"
+    storage.loras.put_message(keys_of(training).progress, progress(str(training.run_id)))
+    assert status_of(runs, training) == "cancelling"
+    storage.loras.put_message(keys_of(training).failure, failure(str(training.run_id), "cancelled"))
+    state = runs.state(training.owner, str(training.run_id))
+    assert (state.status, state.failure and state.failure.checkpoints[0].step) == ("cancelled", 5)
+
+
+def test_a_cancelled_job_that_never_began_is_cancelled(
+    runs: Runs, runpod: RunPodServer, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    runpod.jobs["job1"]["status"] = "CANCELLED"
+    assert status_of(runs, training) == "cancelled"
+
+
+def test_a_forgotten_job_is_judged_by_its_last_progress(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    runpod.jobs.clear()
+    storage.loras.put_message(keys_of(training).progress, progress(str(training.run_id)))
+    assert status_of(runs, training) == "running"
+    storage.loras.put_message(keys_of(training).progress, progress(str(training.run_id), seconds_ago=100))
+    assert status_of(runs, training) == "lost"
+
+
+def test_a_crash_between_request_and_submission_is_seen(
+    runs: Runs, storage: Storage, training: TrainingRequest
+) -> None:
+    storage.loras.put_message(keys_of(training).request, training)
+    assert status_of(runs, training) == "queued"
+    old = training.model_copy(update={"run_id": "train-9999999999000-00000000"})
+    storage.loras.put_message(keys_of(old).request, old)
+    state = runs.state(old.owner, str(old.run_id))
+    assert state.failure and state.failure.message == "The run never reached RunPod."
+
+
+def test_a_request_that_runpod_refuses_leaves_a_run_that_can_be_retried(
+    storage: Storage, training: TrainingRequest
+) -> None:
+    nowhere = Endpoint(Settings(runpod_base_url="http://127.0.0.1:9/v2"), "t", "training")
+    runs = Runs(storage, {"train": nowhere, "image": nowhere})
+    with pytest.raises(RunPodError):
+        runs.submit(training)
+    runs.close()
+    assert storage.loras.exists(keys_of(training).request)
+
+
+def test_the_newest_run_is_listed_first_and_kinds_apart(runs: Runs, training: TrainingRequest) -> None:
+    first = training.model_copy(update={"run_id": "train-8000000000002-00000000"})
+    second = training.model_copy(update={"run_id": "train-8000000000001-00000000"})
+    image = GenerationRequest(run_id=new_run_id("image"), owner=training.owner, prompt="a cat", base_model="tiny-flux")
+    for request in (first, second, image):
+        runs.submit(request)
+    assert [state.run_id for state in runs.list(training.owner, "train")] == [second.run_id, first.run_id]
+    assert [state.run_id for state in runs.list(training.owner, "image")] == [image.run_id]
+
+
+def test_somebody_elses_run_is_not_found(runs: Runs, training: TrainingRequest) -> None:
+    runs.submit(training)
+    with pytest.raises(NotFound):
+        runs.state("somebody-else", str(training.run_id))
+
+
+# -------------------------------------------------------------------------------------- starting
+
+
+def test_a_training_keeps_the_dataset_as_it_was(storage: Storage, runs: Runs, owner: str) -> None:
+    datasets = Datasets(storage, Limits(20, 2**20, 2**24, 10**6))
+    trainer = Training(storage, runs, datasets, load_base_models())
+    dataset = datasets.sample(owner)
+    run_id = trainer.start(owner, dataset.id, "tiny-flux", lora_name="Zorbot")
+    datasets.set_captions(owner, dataset.id, {dataset.images[0].sha256: "changed"})
+    used = storage.loras.get(RunKeys(owner, run_id).dataset).decode()
+    assert "changed" not in used
+    assert '"a zorbot"' in used
+
+
+def test_bad_wishes_are_refused_before_anything_is_submitted(
+    storage: Storage, runs: Runs, runpod: RunPodServer, owner: str
+) -> None:
+    datasets = Datasets(storage, Limits(20, 2**20, 2**24, 10**6))
+    trainer = Training(storage, runs, datasets, load_base_models())
+    dataset = datasets.sample(owner)
+    with pytest.raises(InvalidRequest, match="'steps' is 0"):
+        trainer.start(owner, dataset.id, "tiny-flux", lora_name="Zorbot", steps=0)
+    with pytest.raises(NotFound, match="no base model 'flux9'"):
+        trainer.start(owner, dataset.id, "flux9", lora_name="Zorbot")
+    with pytest.raises(DatasetRejected, match="'Empty' has no pictures"):
+        trainer.start(owner, datasets.create(owner, "Empty").id, "tiny-flux", lora_name="Zorbot")
+    assert runpod.jobs == {}
+
+
+def test_a_generation_without_a_seed_is_given_one(storage: Storage, runs: Runs, owner: str) -> None:
+    run_id = Generation(runs, load_base_models()).start(owner, "tiny-flux", prompt="a cat")
+    request = runs.state(owner, run_id).request
+    assert isinstance(request, GenerationRequest)
+    assert request.seed is not None
+
+
+def test_the_submission_names_the_job(storage: Storage, runs: Runs, training: TrainingRequest) -> None:
+    runs.submit(training)
+    assert storage.loras.get_message(keys_of(training).submission, Submission).job_id == "job1"
