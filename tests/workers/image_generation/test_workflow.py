@@ -1,0 +1,234 @@
+"""Workflows as data: what is asked lands in the right nodes, and a file that can't be used is refused in words."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.base_models import BASE_MODELS, load_base_model
+from backend.contract import BaseModelSpec, GenerationRequest
+from backend.errors import BaseModelRejected
+from workers.image_generation.workflow import Asked, LoraName, graph_of_request, render, workflow_of
+
+ROOT = Path(__file__).parents[3]
+OBJECT_INFO = json.loads((ROOT / "tests" / "data" / "comfyui_object_info.json").read_text())
+SHIPPED = sorted(path.parent.name for path in BASE_MODELS.glob("*/workflow.json"))
+ASKED = Asked("a cat", negative_prompt="a dog", seed=2**64 - 1, steps=7, guidance=2.5, width=832, height=1216)
+
+
+def spec_with(workflow: dict[str, Any], **inputs: str) -> BaseModelSpec:
+    spec = load_base_model("sdxl")
+    return spec.model_copy(update={"id": "mine", "workflow": workflow, "workflow_inputs": inputs})
+
+
+@pytest.fixture
+def sdxl() -> dict[str, Any]:
+    """A workflow without helpful titles."""
+    workflow = copy.deepcopy(load_base_model("sdxl").workflow)
+    for node in workflow.values():
+        node["_meta"]["title"] = node["class_type"]
+    return workflow
+
+
+def inputs_of(graph: dict[str, Any], node_class: str) -> list[dict[str, Any]]:
+    return [node["inputs"] for node in graph.values() if node["class_type"] == node_class]
+
+
+def refusal(spec: BaseModelSpec) -> str:
+    with pytest.raises(BaseModelRejected) as caught:
+        render(spec, ASKED)
+    return str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ shipped workflows
+
+
+def test_the_models_that_comfyui_draws_have_a_workflow() -> None:
+    assert {"flux1-dev", "flux1-schnell", "flux2-klein-4b", "sd35-large", "sdxl", "z-image-turbo"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("base_model", SHIPPED)
+def test_every_node_and_input_exists_in_comfyui(base_model: str) -> None:
+    spec = load_base_model(base_model)
+    graph = render(spec, ASKED._replace(loras=[LoraName("a.safetensors", 1.0)])).graph
+    for node in graph.values():
+        assert set(node["inputs"]) <= set(OBJECT_INFO[node["class_type"]]), node
+    linked = {str(value[0]) for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)}
+    assert linked <= set(graph)
+
+
+@pytest.mark.parametrize("base_model", SHIPPED)
+def test_every_file_a_workflow_loads_is_declared_with_its_folder(base_model: str) -> None:
+    spec = load_base_model(base_model)
+    declared = {(file.folder, file.name or Path(file.file).name) for file in spec.weights.comfyui}
+    folders = {"unet_name": "diffusion_models", "vae_name": "vae", "ckpt_name": "checkpoints"}
+    loaded = {
+        (folders.get(name, "text_encoders"), value)
+        for node in spec.workflow.values()
+        for name, value in node["inputs"].items()
+        if isinstance(value, str) and value.endswith(".safetensors")
+    }
+    assert loaded == declared
+
+
+@pytest.mark.parametrize("base_model", SHIPPED)
+@pytest.mark.parametrize("by_title", [True, False])
+def test_what_is_asked_lands_in_the_graph_with_or_without_titles(base_model: str, by_title: bool) -> None:
+    spec = load_base_model(base_model)
+    if not by_title:
+        spec = spec.model_copy(update={"workflow_inputs": {}})
+    rendered = render(spec, ASKED)
+    values = [value for node in rendered.graph.values() for value in node["inputs"].values()]
+    for asked in ("a cat", 2**64 - 1, 7):
+        assert asked in values
+    sized = [node["inputs"] for node in rendered.graph.values() if "width" in node["inputs"]]
+    assert sized and all((inputs["width"], inputs["height"]) == (832, 1216) for inputs in sized)
+    expected = set() if base_model in ("sdxl", "sd35-large", "flux2-klein-4b") else {"negative_prompt"}
+    assert set(rendered.left_out) == expected | ({"guidance"} if base_model == "flux1-schnell" else set())
+    assert rendered.sampler
+    assert rendered.samplers
+
+
+def test_a_graph_is_made_anew_each_time() -> None:
+    spec = load_base_model("flux1-dev")
+    before = copy.deepcopy(spec.workflow)
+    render(spec, ASKED._replace(loras=[LoraName("a.safetensors", 1.0)]))
+    assert spec.workflow == before
+
+
+# ------------------------------------------------------------------------------------------------ LoRAs
+
+
+@pytest.mark.parametrize("count", [0, 1, 8])
+def test_loras_are_chained_between_the_loader_and_what_it_feeds(sdxl: dict[str, Any], count: int) -> None:
+    loras = [LoraName(f"{index}.safetensors", 0.5) for index in range(count)]
+    graph = render(spec_with(sdxl), ASKED._replace(loras=loras)).graph
+    chain = inputs_of(graph, "LoraLoader")
+    assert [inputs["lora_name"] for inputs in chain] == [lora.file for lora in loras]
+    at = graph["3"]["inputs"]["model"][0]
+    assert graph["6"]["inputs"]["clip"] == graph["7"]["inputs"]["clip"] == [at, 1]
+    for lora in reversed(loras):
+        assert graph[at]["inputs"]["lora_name"] == lora.file
+        at = graph[at]["inputs"]["model"][0]
+    assert graph[at]["class_type"] == "CheckpointLoaderSimple"
+    assert graph["8"]["inputs"]["vae"] == ["4", 2]
+
+
+def test_a_lora_of_no_strength_is_left_out(sdxl: dict[str, Any]) -> None:
+    graph = render(spec_with(sdxl), ASKED._replace(loras=[LoraName("a.safetensors", 0.0)])).graph
+    assert not inputs_of(graph, "LoraLoader")
+
+
+def test_without_a_text_encoder_a_lora_changes_the_model_alone(sdxl: dict[str, Any]) -> None:
+    for node in ("6", "7"):
+        sdxl[node] = {"class_type": "SomeTextEncode", "inputs": {"text": node}}
+    graph = render(spec_with(sdxl), ASKED._replace(loras=[LoraName("a.safetensors", 2.0)])).graph
+    assert inputs_of(graph, "LoraLoaderModelOnly") == [
+        {"model": ["4", 0], "lora_name": "a.safetensors", "strength_model": 2.0}
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ people's own files
+
+
+def test_values_held_in_other_nodes_are_found(sdxl: dict[str, Any]) -> None:
+    sdxl["3"]["inputs"]["seed"] = ["20", 0]
+    sdxl["20"] = {"class_type": "PrimitiveInt", "inputs": {"value": 5}}
+    sdxl["6"]["inputs"]["text"] = ["21", 0]
+    sdxl["21"] = {"class_type": "StringPrimitive", "inputs": {"string": "old"}}
+    graph = render(spec_with(sdxl), ASKED).graph
+    assert graph["20"]["inputs"]["value"] == 2**64 - 1
+    assert graph["21"]["inputs"]["string"] == "a cat"
+
+
+def test_both_texts_of_sdxl_are_one_prompt(sdxl: dict[str, Any]) -> None:
+    size = {"width": 1, "height": 1, "target_width": 1, "target_height": 1, "crop_w": 0, "crop_h": 0}
+    sdxl["6"] = {"class_type": "CLIPTextEncodeSDXL", "inputs": {"text_g": "", "text_l": "", "clip": ["4", 1], **size}}
+    graph = render(spec_with(sdxl), ASKED).graph
+    assert graph["6"]["inputs"]["text_g"] == graph["6"]["inputs"]["text_l"] == "a cat"
+    assert graph["6"]["inputs"]["width"] == 832
+
+
+def test_the_first_of_two_passes_takes_what_is_asked(sdxl: dict[str, Any]) -> None:
+    sdxl["30"] = copy.deepcopy(sdxl["3"])
+    sdxl["30"]["inputs"]["latent_image"] = ["3", 0]
+    sdxl["8"]["inputs"]["samples"] = ["30", 0]
+    graph = render(spec_with(sdxl), ASKED).graph
+    assert (graph["3"]["inputs"]["steps"], graph["30"]["inputs"]["steps"]) == (7, 30)
+
+
+def test_prompts_are_told_apart_behind_a_controlnet(sdxl: dict[str, Any]) -> None:
+    sdxl["40"] = {"class_type": "ControlNetApplyAdvanced", "inputs": {"positive": ["6", 0], "negative": ["7", 0]}}
+    sdxl["3"]["inputs"] |= {"positive": ["40", 0], "negative": ["40", 1]}
+    graph = render(spec_with(sdxl), ASKED).graph
+    assert (graph["6"]["inputs"]["text"], graph["7"]["inputs"]["text"]) == ("a cat", "a dog")
+
+
+def test_a_file_of_the_editor_is_refused() -> None:
+    assert "mine/workflow.json is in the format of ComfyUI's editor" in refusal(spec_with({"nodes": [], "links": []}))
+
+
+def test_no_saveimage_is_refused(sdxl: dict[str, Any]) -> None:
+    sdxl["9"]["class_type"] = "PreviewImage"
+    assert "mine/workflow.json has no SaveImage node" in refusal(spec_with(sdxl))
+
+
+def test_two_possible_prompts_are_refused_until_one_is_named(sdxl: dict[str, Any]) -> None:
+    sdxl["50"] = {"class_type": "CLIPTextEncode", "inputs": {"text": "in style", "clip": ["4", 1]}}
+    sdxl["50"]["_meta"] = {"title": "Style"}
+    sdxl["51"] = {
+        "class_type": "ConditioningCombine",
+        "inputs": {"conditioning_1": ["6", 0], "conditioning_2": ["50", 0]},
+    }
+    sdxl["3"]["inputs"]["positive"] = ["51", 0]
+    assert "two possible prompts, 'Style' and 'CLIPTextEncode'" in refusal(spec_with(sdxl))
+    graph = render(spec_with(sdxl, prompt="Style.text"), ASKED).graph
+    assert (graph["50"]["inputs"]["text"], graph["6"]["inputs"]["text"]) == ("a cat", "")
+
+
+@pytest.mark.parametrize(
+    ("field", "target", "said"),
+    [
+        ("prompt", "Promt.text", "'workflow_inputs.prompt' is 'Promt.text', but no node has the title 'Promt'"),
+        ("prompt", "CLIPTextEncode.text", "2 nodes have the title 'CLIPTextEncode'"),
+        ("seed", "KSampler.sede", "the node 'KSampler' has no input 'sede'. It has: seed, steps"),
+        ("seed", "KSampler.model", "another node feeds that input"),
+        ("promt", "KSampler.seed", "'workflow_inputs.promt' is not an input of a workflow"),
+    ],
+)
+def test_a_binding_that_fits_not_exactly_one_input_is_named(
+    sdxl: dict[str, Any], field: str, target: str, said: str
+) -> None:
+    message = refusal(spec_with(sdxl, **{field: target}))
+    assert message.startswith("mine/model.toml")
+    assert said in message
+
+
+def test_a_workflow_that_leads_nowhere_is_refused(sdxl: dict[str, Any]) -> None:
+    del sdxl["5"]
+    assert "'3.latent_image' leads to the node '5', which is not there" in refusal(spec_with(sdxl))
+    assert "There is no mine/workflow.json" in refusal(spec_with({}))
+
+
+# ------------------------------------------------------------------------------------------------ requests
+
+
+def test_a_request_may_carry_its_own_workflow(sdxl: dict[str, Any]) -> None:
+    sdxl["3"]["inputs"]["sampler_name"] = "ddim"
+    request = GenerationRequest(prompt="a cat", workflow=sdxl, seed=3)
+    spec = load_base_model("flux1-dev")
+    assert workflow_of(GenerationRequest(prompt="a cat"), spec) is spec
+    graph = graph_of_request(request, spec)
+    assert (graph["3"]["inputs"]["sampler_name"], graph["3"]["inputs"]["seed"]) == ("ddim", 3)
+
+
+def test_the_graph_of_a_request_is_printed(tmp_path: Path) -> None:
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps({"prompt": "a cat", "base_model": "sdxl", "lora_key": "loras/a/b/knit.safetensors"}))
+    command = [sys.executable, "-m", "workers.image_generation.workflow", str(path)]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert inputs_of(json.loads(printed), "LoraLoader")[0]["lora_name"] == "knit.safetensors"
