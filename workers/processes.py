@@ -77,7 +77,12 @@ class Guard:
     def __init__(self, keep_open: Sequence[int] = ()) -> None:
         self._keep_open = tuple(keep_open)
         self._groups: set[int] = set()
+        self._closed = False
         self._start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def watch(self, group: int) -> None:
         """End this process group should we die."""
@@ -91,6 +96,7 @@ class Guard:
 
     def close(self) -> None:
         """End the groups still watched, then the guard itself: at once when nothing is watched. Blocks."""
+        self._closed = True
         os.close(self._input)
         self._process.wait(timeout=GUARD_GRACE_S + 5)
 
@@ -109,6 +115,8 @@ class Guard:
         os.close(reading)
 
     def _tell(self, line: str) -> None:
+        if self._closed:
+            return  # of the children that it ended itself we hear later
         try:
             os.write(self._input, line.encode())
         except BrokenPipeError:

@@ -7,7 +7,6 @@ The protocol is that of the unmodified SDK (1.10 to 1.12). Starting and ending w
 import asyncio
 import contextlib
 import hmac
-import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -35,7 +34,7 @@ STOP_GRACE_S = 15.0
 # sent again: so every answer ends its connection.
 CLOSE = {"Connection": "close"}
 
-_log = logging.getLogger(__name__)
+Dismiss = Callable[[str, str, bool], None]
 
 
 class Bell:
@@ -72,6 +71,7 @@ class WorkerRecord:
     held: dict[str, HeldJob] = field(default_factory=dict)
     stop_bell: Bell = field(default_factory=Bell)
     has_polled: bool = False
+    has_finished_a_job: bool = False
     draining: bool = False
     leaving: bool = False  # the machine has been told to end it
 
@@ -79,13 +79,15 @@ class WorkerRecord:
 class Dispatch:
     """Hands jobs to workers and takes their results.
 
-    `dismiss(worker_id, why, at_once)` is called when a worker must be replaced: after its job, or killed at once.
+    `dismiss(worker_id, why, at_once)` is called when a worker must be replaced: after its job, or killed at once
+    because it kept on at a job for `stop_grace_s` after it was told to stop.
     """
 
-    def __init__(self, queue: JobQueue, dismiss: Callable[[str, str, bool], None]) -> None:
+    def __init__(self, queue: JobQueue, dismiss: Dismiss, stop_grace_s: float) -> None:
         self.token = secrets.token_urlsafe(24)
         self._queue = queue
         self._dismiss = dismiss
+        self._stop_grace_s = stop_grace_s
         self._workers: dict[str, WorkerRecord] = {}
         self._job_bells: dict[str, Bell] = {}
         self._broken: dict[str, str] = {}
@@ -134,8 +136,8 @@ class Dispatch:
             self._ring_for_jobs(worker.endpoint)
             worker.stop_bell.ring()
 
-    def remove_worker(self, worker_id: str, *, blame: bool) -> bool:
-        """Forget a worker whose process has ended, queue its jobs again, and say whether it ever asked for one.
+    def remove_worker(self, worker_id: str, *, blame: bool) -> WorkerRecord:
+        """Forget a worker whose process has ended, queue its jobs again, and return what is known of it.
 
         `blame` counts this as a failed try of its jobs.
         """
@@ -143,7 +145,7 @@ class Dispatch:
         self._queue.requeue(worker_id, blame=blame)
         self._ring_for_jobs(worker.endpoint)
         worker.stop_bell.ring()
-        return worker.has_polled
+        return worker
 
     def declare_broken(self, endpoint: str, why: str) -> None:
         """Fail what waits for this endpoint, and what comes, until one of its workers asks for a job."""
@@ -166,10 +168,10 @@ class Dispatch:
         now = time.monotonic()
         for worker in list(self._workers.values()):
             for job_id, held in worker.held.items():
-                overdue = held.stop_wanted_at is not None and now - held.stop_wanted_at > STOP_GRACE_S
+                overdue = held.stop_wanted_at is not None and now - held.stop_wanted_at > self._stop_grace_s
                 if overdue and not worker.leaving:
                     worker.leaving = True
-                    self._dismiss(worker.id, f"it kept on at job {job_id} {STOP_GRACE_S:g} s after its end", True)
+                    self._dismiss(worker.id, f"it kept on at job {job_id} {self._stop_grace_s:g} s after its end", True)
 
     def count_workers(self, endpoint: str) -> dict[str, int]:
         """Return the "workers" of RunPod's /health."""
@@ -275,6 +277,7 @@ class Dispatch:
 
     def _finish(self, worker: WorkerRecord, job_id: str, result: dict[str, Any]) -> None:
         worker.held.pop(job_id, None)
+        worker.has_finished_a_job = True
         error = result.get("error")
         if not error:
             self._queue.complete(job_id, worker.id, result.get("output"))

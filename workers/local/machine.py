@@ -22,6 +22,7 @@ from types import TracebackType
 
 from backend.errors import AtelierError, MachineError
 from workers.local.credentials import own_credentials
+from workers.local.dispatch import STOP_GRACE_S
 from workers.local.gateway import Gateway
 from workers.local.logs import LineLog, rotating_file
 from workers.local.object_store import ObjectStore
@@ -39,10 +40,13 @@ _log = logging.getLogger(__name__)
 class Machine:
     """A studio's machine in a home folder, which it locks: `async with Machine(home) as machine: ...`"""
 
-    def __init__(self, home: Path, workers: Sequence[WorkerPlan] = DEFAULT_WORKERS) -> None:
+    def __init__(
+        self, home: Path, workers: Sequence[WorkerPlan] = DEFAULT_WORKERS, *, stop_grace_s: float = STOP_GRACE_S
+    ) -> None:
         self._home = home.absolute()
         self._plans = tuple(workers)
-        self._lock: int | None = None
+        self._stop_grace_s = stop_grace_s
+        self._lock: _HomeLock | None = None
         self._guard: Guard | None = None
         self._store: ObjectStore | None = None
         self._gateway: Gateway | None = None
@@ -90,20 +94,22 @@ class Machine:
         if self._guard is not None:
             await asyncio.to_thread(self._guard.close)
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
+            _log.info("stopped")
         self._gateway = self._store = self._guard = self._lock = None
 
     async def _start(self) -> None:
         for folder in (self._home, self._home / "logs", self._home / "volume"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = await _lock_home(self._home)
-        # The guard holds the lock too: after a kill -9 of us nobody gets it before the old processes are gone.
-        self._guard = Guard(keep_open=[self._lock])
+        self._lock = _HomeLock(self._home)
+        await self._lock.acquire()
+        self._guard = Guard(keep_open=[self._lock.processes])
         shutil.rmtree(self._home / "workers", ignore_errors=True)
         credentials = own_credentials(self._home)
         self._store = ObjectStore(self._home, self._guard)
         endpoints = {plan.endpoint: plan.execution_timeout_s for plan in self._plans}
-        self._gateway = Gateway(self._home / "queue.db", endpoints, credentials.api_key, self._dismiss)
+        queue_file = self._home / "queue.db"
+        self._gateway = Gateway(queue_file, endpoints, credentials.api_key, self._dismiss, self._stop_grace_s)
         await asyncio.gather(self._store.start(), self._gateway.start())
         environment = self._worker_environment(self._store.environment)
         self._workers = [self._worker(plan, self._gateway, self._guard, environment) for plan in self._plans]
@@ -115,6 +121,7 @@ class Machine:
             "RUNPOD_BASE_URL": f"{self._gateway.url}/v2",
             **{f"RUNPOD_{endpoint.upper()}_ENDPOINT_ID": endpoint for endpoint in endpoints},
         }
+        _log.info("ready: gateway at %s, object store at %s", self._gateway.url, self._store.endpoint_url)
 
     def _worker(self, plan: WorkerPlan, gateway: Gateway, guard: Guard, environment: dict[str, str]) -> WorkerProcess:
         return WorkerProcess(
@@ -149,46 +156,51 @@ class Machine:
                 dismissal.add_done_callback(self._dismissals.discard)
 
 
-async def _lock_home(home: Path) -> int:
-    """Lock a home folder for this process and return the lock's descriptor."""
-    path = home / "machine.lock"
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    # After a kill -9 the guard still holds the lock while it ends what was left running.
-    deadline = time.monotonic() + GUARD_GRACE_S + 5
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(lock, 20, 0).decode()
-            if _is_alive(owner) or time.monotonic() > deadline:
-                os.close(lock)
-                raise MachineError(
-                    f"Another studio (process {owner}) is using {home}.", "Stop it, or choose another home folder."
-                ) from None
-            await asyncio.sleep(0.1)
-        else:
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(os.getpid()).encode(), 0)
-            return lock
+class _HomeLock:
+    """A home folder is one machine's. `processes` is held by its guard too, until all it started has ended."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._machine = os.open(home / "machine.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        self.processes = os.open(home / "processes.lock", os.O_RDWR | os.O_CREAT, 0o600)
+
+    async def acquire(self) -> None:
+        """Lock the folder. Raises MachineError when another machine lives in it."""
+        if not _try_lock(self._machine):
+            owner = os.pread(self._machine, 20, 0).decode()
+            raise MachineError(
+                f"Another studio (process {owner}) is using {self._home}.", "Stop it, or choose another home folder."
+            )
+        os.ftruncate(self._machine, 0)
+        os.pwrite(self._machine, str(os.getpid()).encode(), 0)
+        # After a kill -9 the last machine's guard still ends what was left running.
+        patience_s = GUARD_GRACE_S + 5
+        deadline = time.monotonic() + patience_s
+        while not _try_lock(self.processes):
+            if time.monotonic() > deadline:
+                raise MachineError(f"Processes of an earlier studio in {self._home} did not end in {patience_s:g} s.")
+            await asyncio.sleep(0.05)
+
+    def release(self) -> None:
+        os.close(self.processes)
+        os.close(self._machine)
 
 
-def _is_alive(pid: str) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
-    except PermissionError:
-        return True
     return True
 
 
-async def serve(home: Path) -> None:
+async def serve(home: Path, workers: Sequence[WorkerPlan] = DEFAULT_WORKERS) -> None:
     """Run a machine until this process is told to stop, printing its environment when it is ready."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
-    machine = Machine(home)
+    machine = Machine(home, workers)
     starting, stopping = asyncio.create_task(machine.start()), asyncio.create_task(stop.wait())
     with await _stop_with_parent(stop):
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -208,7 +220,10 @@ async def serve(home: Path) -> None:
 
 async def _stop_with_parent(stop: asyncio.Event) -> contextlib.AbstractContextManager[object]:
     """Set `stop` when the other end of standard input is gone. A terminal or /dev/null says nothing of a parent."""
-    mode = os.fstat(0).st_mode
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:  # it was started without one
+        return contextlib.nullcontext()
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return contextlib.nullcontext()
 
@@ -220,7 +235,7 @@ async def _stop_with_parent(stop: asyncio.Event) -> contextlib.AbstractContextMa
     return contextlib.closing(transport)
 
 
-def main() -> None:
+def main(workers: Sequence[WorkerPlan] = DEFAULT_WORKERS) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m workers.local.machine", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the folder of this machine's data")
@@ -229,7 +244,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[rotating_file(home / "logs" / "machine.log")])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
     try:
-        asyncio.run(serve(home))
+        asyncio.run(serve(home, workers))
     except AtelierError as error:
         _log.exception("the machine can't run")
         sys.exit(str(error))

@@ -27,6 +27,8 @@ from workers.processes import Child, Guard, child_environment, describe_exit, st
 LORA_BUCKET = "atelier-loras"
 OUTPUT_BUCKET = "atelier-outputs"
 
+PROBE_KEY = "machine/ready"
+
 READY_TIMEOUT_S = 40.0  # a start takes about a second, sometimes five, and more on a busy computer
 STOP_GRACE_S = 3.0
 START_ATTEMPTS = 5
@@ -108,7 +110,10 @@ class ObjectStore:
             _log.warning("the object store %s and is started again in %g s", describe_exit(code), pause_s)
             await asyncio.sleep(pause_s)
             # On the same ports: the studio and the workers know no others.
-            self._child = child = await self._start_on(weed)
+            try:
+                self._child = child = await self._start_on(weed)
+            except MachineError:
+                _log.exception("it could not be started")
             pause_s = min(pause_s * 2, 30)
 
     async def _start_on(self, weed: Path) -> Child:
@@ -133,18 +138,26 @@ class ObjectStore:
         )
 
     async def _answers(self) -> bool:
-        keys = SigningCredentials(self._credentials.access_key_id, self._credentials.secret_access_key)
+        """Whether an object can be read from both buckets: they exist seconds before what they hold is there."""
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
             for bucket in (LORA_BUCKET, OUTPUT_BUCKET):
-                signed = AWSRequest("HEAD", f"{self.endpoint_url}/{bucket}")
-                S3SigV4Auth(keys, "s3", "us-east-1").add_auth(signed)
+                probe = f"{self.endpoint_url}/{bucket}/{PROBE_KEY}"
                 try:
-                    answer = await client.head(signed.url, headers=dict(signed.headers))
+                    status = await self._send(client, "GET", probe)
+                    if status == 404:
+                        status = await self._send(client, "PUT", probe)
                 except httpx.TransportError:
                     return False
-                if answer.status_code != 200:
+                if status != 200:
                     return False
         return True
+
+    async def _send(self, client: httpx.AsyncClient, method: str, url: str) -> int:
+        keys = SigningCredentials(self._credentials.access_key_id, self._credentials.secret_access_key)
+        body = b"ready" if method == "PUT" else b""
+        signed = AWSRequest(method, url, data=body)
+        S3SigV4Auth(keys, "s3", "us-east-1").add_auth(signed)
+        return (await client.request(method, url, headers=dict(signed.headers), content=body)).status_code
 
     def _choose_ports(self) -> dict[str, int]:
         """Return last time's ports while they are free, so that addresses handed out stay good; else others."""
@@ -171,6 +184,8 @@ def _arguments(folder: Path, ports: dict[str, int]) -> list[str]:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-master.telemetry=false",
+        # Resuming, its volume server may ask before there is a leader, and asks again only five seconds later.
+        "-master.resumeState=false",
         "-master.volumeSizeLimitMB=1024",
         "-volume.preStopSeconds=0",
         "-filer.disableDirListing",

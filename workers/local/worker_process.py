@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import MachineError
-from workers.local.dispatch import Dispatch
+from workers.local.dispatch import Dispatch, WorkerRecord
 from workers.local.logs import LineLog
 from workers.processes import Child, Guard, describe_exit, start_child
 
@@ -100,19 +100,19 @@ class WorkerProcess:
             self.worker_id = secrets.token_hex(6)
             folder = self._folder / self.worker_id
             ending = await self._run_once(folder)
-            polled = self._dispatch.remove_worker(self.worker_id, blame=not self._stopping)
+            record = self._dispatch.remove_worker(self.worker_id, blame=not self._stopping)
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             if not self._stopping:
-                await asyncio.sleep(self._judge(ending, polled, time.monotonic() - started_at))
+                await asyncio.sleep(self._judge(ending, record, time.monotonic() - started_at))
 
     async def _run_once(self, folder: Path) -> str:
         """Run a worker to its end and say how it ended."""
         self._dispatch.add_worker(self.plan.endpoint, self.worker_id)
         working, home = folder / "work", folder / "home"
-        for path in (working, home):
-            path.mkdir(mode=0o700, parents=True)
         protocol = self._dispatch.worker_environment(self._gateway_url, self.plan.endpoint, self.worker_id)
         try:
+            for path in (working, home):
+                path.mkdir(mode=0o700, parents=True)
             self.child = await start_child(
                 self.plan.command,
                 # An empty home: the SDK would send a key found in ~/.runpod instead of ours.
@@ -121,19 +121,27 @@ class WorkerProcess:
                 # Its own: SDK 1.10 believes in a list of running jobs that it finds in its working folder.
                 folder=working,
                 guard=self._guard,
-                on_line=self._log.write,
+                on_line=self._write_log,
             )
-        except MachineError as error:
-            self._log.write(str(error))
+        except (MachineError, OSError) as error:  # such as a disk that is full
+            self._write_log(str(error))
             return str(error)
         code = await self.child.wait()
-        last_line = next(iter(self.child.last_lines(1)), "(nothing)")
+        last_line = self._without_token(next(iter(self.child.last_lines(1)), "(nothing)"))
         return f"{self.child.name} {describe_exit(code)}. Its last line: {last_line[:300]}"
 
-    def _judge(self, ending: str, polled: bool, lived_s: float) -> float:
+    def _write_log(self, line: str) -> None:
+        self._log.write(self._without_token(line))
+
+    def _without_token(self, line: str) -> str:
+        # The SDK writes the whole address of a call that failed.
+        return line.replace(self._dispatch.token, "***")
+
+    def _judge(self, ending: str, record: WorkerRecord, lived_s: float) -> float:
         """Count what this death says of the next start, and return the seconds to wait before it."""
-        self._failed_starts = 0 if polled or self._dismissed else self._failed_starts + 1
-        self._quick_deaths = 0 if lived_s > QUICK_DEATH_S or self._dismissed else self._quick_deaths + 1
+        useful = record.has_finished_a_job or lived_s > QUICK_DEATH_S
+        self._failed_starts = 0 if record.has_polled or self._dismissed else self._failed_starts + 1
+        self._quick_deaths = 0 if useful or self._dismissed else self._quick_deaths + 1
         pause_s = 0.0 if self._quick_deaths < 2 else min(0.25 * 2 ** (self._quick_deaths - 1), LONGEST_PAUSE_S)
         _log.warning("%s. A new one starts in %g s", ending, pause_s)
         if self._failed_starts >= FAILED_STARTS_ALLOWED:

@@ -1,4 +1,8 @@
-"""A worker for tests: RunPod's unmodified SDK around a handler that does what its input says."""
+"""A worker for tests: RunPod's unmodified SDK around a handler that does what its input says.
+
+It blocks where a careless handler would.
+"""
+# ruff: noqa: ASYNC110, ASYNC240, ASYNC251
 
 import asyncio
 import os
@@ -13,10 +17,13 @@ import runpod
 
 async def handle(job: dict[str, Any]) -> Any:
     asked = job["input"]
-    Path(asked["mark"]).touch() if "mark" in asked else None
+    if "mark" in asked:
+        Path(asked["mark"]).touch()
     match asked.get("do", "echo"):
         case "echo":
             return {"echo": asked.get("say"), "started_at": time.time()}
+        case "echo escaped":
+            return ascii(asked["say"])
         case "sleep":
             return await _sleep(asked)
         case "block":
@@ -24,6 +31,11 @@ async def handle(job: dict[str, Any]) -> Any:
             return "unblocked"
         case "raise":
             raise ValueError(asked["say"])
+        case "raise once":
+            if not Path(asked["raised"]).exists():
+                Path(asked["raised"]).touch()
+                raise ValueError("the first time it raises")
+            return "second time"
         case "error":
             return {"error": asked["say"]}
         case "nan":
@@ -36,11 +48,6 @@ async def handle(job: dict[str, Any]) -> Any:
             return {"bytes": "x" * asked["bytes"]}
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        case "kill once":
-            if not Path(asked["killed"]).exists():
-                Path(asked["killed"]).touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-            return "second time"
         case "refresh":
             return {"refresh_worker": True, "pid": os.getpid()}
         case "environment":
@@ -52,7 +59,8 @@ async def _sleep(asked: dict[str, Any]) -> str:
     try:
         await asyncio.sleep(asked["seconds"])
     except asyncio.CancelledError:
-        Path(asked["cancelled"]).touch() if "cancelled" in asked else None
+        if "cancelled" in asked:
+            Path(asked["cancelled"]).touch()
         raise
     return "slept"
 
