@@ -48,6 +48,7 @@ Name = Annotated[str, AfterValidator(_check_name)]
 Owner = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 BaseModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 RunId = Annotated[str, Field(pattern=r"^(train|image)-[0-9]{13}-[0-9a-f]{8}$")]
+ImageId = Annotated[str, Field(pattern=r"^[0-9]{13}-[0-9a-f]{8}-[0-9]{1,2}$")]
 DatasetId = Annotated[str, Field(pattern=r"^[0-9]{13}-[0-9a-f]{8}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 StorageKey = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")]
@@ -100,6 +101,14 @@ class WeightFile(Message):
     name: str = ""  # its name in that folder; the file's own if empty
 
 
+class Companion(Message):
+    """A snapshot that training needs beside the base model: an adapter, or a text encoder kept elsewhere."""
+
+    repo: str
+    revision: str = "main"
+    include: list[str] = []
+
+
 class Weights(Message):
     """Where a base model comes from: a Hugging Face snapshot, or a folder beside model.toml."""
 
@@ -108,6 +117,7 @@ class Weights(Message):
     include: list[str] = []  # glob patterns; empty takes the whole snapshot
     path: str = ""
     bytes: int = Field(0, ge=0)  # what the download takes, roughly
+    companions: list[Companion] = []
     comfyui: list[WeightFile] = []
 
     @model_validator(mode="after")
@@ -150,6 +160,11 @@ class TrainingSettings(Message):
     caption_dropout: float = Field(0.05, ge=0, le=1)
     prior_preservation: bool = False
     seed: int = Field(42, ge=0, le=2**31 - 1)
+    # Left open, the GPU's memory decides.
+    ema: bool | None = None
+    low_vram: bool | None = None
+    quantize: bool | None = None
+    cache_text_embeddings: bool | None = None
 
 
 class BaseModelSpec(Message):
@@ -238,6 +253,11 @@ class TrainingRequest(Request):
     caption_dropout: float | None = Field(None, ge=0, le=1)
     prior_preservation: bool | None = None
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
+    # What to do about the GPU's memory; left open, its size decides.
+    ema: bool | None = None
+    low_vram: bool | None = None
+    quantize: bool | None = None
+    cache_text_embeddings: bool | None = None
 
     @model_validator(mode="after")
     def _one_dataset(self) -> "TrainingRequest":
@@ -279,6 +299,8 @@ class GenerationRequest(Request):
     guidance: float | None = Field(None, ge=0, le=30)
     count: int | None = Field(None, ge=1, le=8)
     seed: Seed | None = None
+    # A graph of its own for ComfyUI, in the API format; None takes the base model's.
+    workflow: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _one_way_to_name_loras(self) -> "GenerationRequest":
@@ -352,6 +374,7 @@ class Progress(Message):
     seconds_per_step: float | None = None
     seconds_left: float | None = None
     message: str = ""
+    preview_key: StorageKey | None = None  # the picture so far; its content changes under the same key
     checkpoints: list[Checkpoint] = []
     samples: list[Sample] = []
 

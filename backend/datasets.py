@@ -61,6 +61,10 @@ class Datasets:
         dataset = Dataset(id=new_id(), name=name, owner=owner, created_at=time.time(), images=[])
         return self._save(dataset)
 
+    def create_from(self, owner: str, name: str, uploads: Iterable[Upload]) -> Intake:
+        """Make a dataset of what can be taken of some files; none is made when nothing can."""
+        return self._take_in(Dataset(id=new_id(), name=name, owner=owner, created_at=time.time(), images=[]), uploads)
+
     def sample(self, owner: str) -> Dataset:
         """Return the dataset that comes with the studio, making the owner's copy the first time."""
         try:

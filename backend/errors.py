@@ -6,6 +6,7 @@ AtelierError
 │   ├── BaseModelRejected     a folder under assets/base_models that can't be used
 │   └── LoraRejected          a LoRA file that is damaged or made for another base model
 ├── NotFound                  a run, dataset, LoRA or picture that isn't in storage
+├── Forbidden                 somebody may not do this from where they are
 ├── ServiceError              something we depend on said no or nothing
 │   ├── StorageError          object storage
 │   ├── RunPodError           RunPod's API, or the local gateway
@@ -43,6 +44,9 @@ class LoraRejected(InvalidRequest): ...
 
 
 class NotFound(AtelierError): ...
+
+
+class Forbidden(AtelierError): ...
 
 
 class ServiceError(AtelierError): ...

@@ -19,7 +19,7 @@ class Media:
 
     def __init__(self, storage: Storage) -> None:
         self._buckets: dict[BucketName, Bucket] = {"loras": storage.loras, "outputs": storage.outputs}
-        self._presigned = not _is_loopback(storage.endpoint)
+        self._presigned = not is_loopback(storage.endpoint)
 
     def url(self, bucket: BucketName, key: str, *, download_as: str = "") -> str:
         """Return an address for an object that the caller has been shown to own."""
@@ -44,7 +44,8 @@ class Media:
         return source.head(key), source.stream(key, start=start, end=end)
 
 
-def _is_loopback(endpoint: str) -> bool:
+def is_loopback(endpoint: str) -> bool:
+    """Return whether an address leads to this computer."""
     host = urlsplit(endpoint).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -5,7 +5,9 @@ A run's state is, in this order: its result or failure in storage, else RunPod's
 
 import threading
 import time
+from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 from backend.contract import (
@@ -116,12 +118,12 @@ class Runs:
         run_ids = self._bucket.list_folders(run_prefix(owner, kind), limit=limit)
         return [state for state in self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids) if state]
 
-    def metrics(self, owner: str, run_id: RunId) -> Metrics:
-        """Return the loss curve so far."""
-        stretches = [
-            self._bucket.get_message(stored.key, Metrics)
-            for stored in self._bucket.list_all(f"{RunKeys(owner, run_id).prefix}metrics/")
-        ]
+    def metrics(self, owner: str, run_id: RunId, *, after_step: int = -1) -> Metrics:
+        """Return the loss curve so far, from a stretch that holds `after_step` on: what lies before is left unread."""
+        keys = [stored.key for stored in self._bucket.list_all(f"{RunKeys(owner, run_id).prefix}metrics/")]
+        firsts = [int(PurePosixPath(key).stem) for key in keys]
+        unread = keys[max(0, bisect_right(firsts, after_step) - 1) :]
+        stretches = [self._bucket.get_message(key, Metrics) for key in unread]
         return Metrics(
             steps=[step for stretch in stretches for step in stretch.steps],
             loss=[loss for stretch in stretches for loss in stretch.loss],

@@ -1,9 +1,12 @@
 """The environment as one frozen Settings; nothing else reads os.environ."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backend.base_models import BASE_MODELS
 
 
 def _default_home() -> Path:
@@ -31,8 +34,21 @@ class Settings(BaseSettings):
     runpod_image_generation_endpoint_id: str = ""
 
     atelier_home: Path = Field(default_factory=_default_home)
+    # Where base models are declared, one folder each.
+    atelier_base_models: Path = BASE_MODELS
     # Where a worker keeps base models; on RunPod the network volume.
     atelier_volume: Path = Path("/runpod-volume")
+
+    # What trains: the trainer image says ai_toolkit, where ai-toolkit lies and which Python runs it.
+    atelier_training_engine: Literal["diffusers", "ai_toolkit"] = "diffusers"
+    ai_toolkit_path: Path = Path("/app/ai-toolkit")
+    ai_toolkit_python: str = "python3"
+
+    # What draws: the image worker's container says comfyui, where ComfyUI lies and which Python runs it (empty: ours).
+    atelier_image_engine: Literal["diffusers", "comfyui"] = "diffusers"
+    comfyui_path: Path = Path("/comfyui")
+    comfyui_python: str = ""
+    comfyui_arguments: str = ""  # further arguments, such as --cpu
 
     max_dataset_images: int = 1000
     max_upload_bytes: int = 100 * 2**20  # one file

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
 import boto3
+from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -107,11 +108,20 @@ class RunKeys(NamedTuple):
     def checkpoints(self) -> str:
         return f"{self.prefix}checkpoints/"
 
+    @property
+    def preview(self) -> str:
+        """What the picture being drawn looks like so far."""
+        return f"{self.prefix}preview.jpg"
+
     def metrics(self, first_step: int) -> str:
         return f"{self.prefix}metrics/{first_step:09d}.json"
 
+    @property
+    def samples(self) -> str:
+        return f"{self.prefix}samples/"
+
     def sample(self, step: int, index: int) -> str:
-        return f"{self.prefix}samples/{step:09d}-{index}.webp"
+        return f"{self.samples}{step:09d}-{index}.webp"
 
     def checkpoint(self, stem: str, step: int) -> str:
         return f"{self.checkpoints}{stem}_{step:09d}.safetensors"
@@ -345,7 +355,7 @@ class Bucket:
             if code in ("412", "PreconditionFailed", "ConditionalRequestConflict"):
                 raise _AlreadyThere(key) from error
             raise StorageError(f"Storage refused {key} in {self.name}: {code or error}.", _hint_for(code)) from error
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, Boto3Error, OSError) as error:
             raise StorageError(
                 f"Storage does not answer ({type(error).__name__} for {key} in {self.name}).",
                 "Check that it is up and that R2_ACCOUNT_ID is right.",

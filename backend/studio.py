@@ -8,7 +8,7 @@ from backend.datasets import Datasets
 from backend.gallery import Gallery
 from backend.generation import Generation
 from backend.loras import Loras
-from backend.media import Media
+from backend.media import Media, is_loopback
 from backend.pictures import Limits
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
@@ -22,6 +22,7 @@ class Studio:
     """What a screen may call."""
 
     base_models: dict[str, BaseModelSpec]
+    default_base_model: str
     datasets: Datasets
     training: Training
     generation: Generation
@@ -47,6 +48,7 @@ class Studio:
         datasets = Datasets(storage, limits)
         return cls(
             base_models=base_models,
+            default_base_model=_default_base_model(base_models, settings),
             datasets=datasets,
             training=Training(storage, runs, datasets, base_models),
             generation=Generation(runs, base_models),
@@ -60,3 +62,10 @@ class Studio:
     def close(self) -> None:
         """Close the connections."""
         self.runs.close()
+
+
+def _default_base_model(base_models: dict[str, BaseModelSpec], settings: Settings) -> str:
+    """On one computer a model that came with the studio, as nothing has to be downloaded; on RunPod another one."""
+    local = is_loopback(settings.runpod_base_url)
+    suited = [spec.id for spec in base_models.values() if bool(spec.weights.path) is local]
+    return next(iter(suited), next(iter(base_models)))

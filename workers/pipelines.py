@@ -1,4 +1,4 @@
-"""Loads a base model's diffusers pipeline for both workers, on the best device there is. What it is used for is theirs."""
+"""Loads a base model's diffusers pipeline for both workers, on the best device there is. Its use is theirs."""
 
 import logging
 from collections.abc import Collection

@@ -20,7 +20,7 @@ _SMOOTHING = 0.9
 class Report:
     """The story of one attempt at one run."""
 
-    def __init__(self, keys: RunKeys, attempt: int) -> None:
+    def __init__(self, keys: RunKeys, attempt: int, before: Progress | None = None) -> None:
         self._keys = keys
         self._attempt = attempt
         self._seq = 0
@@ -38,8 +38,12 @@ class Report:
         self._unstored_metrics: set[int] = set()  # first steps of stretches
         self._log_changed = False
         self._log_stored_at = 0.0
+        self._preview: bytes | None = None  # not stored yet
+        self._has_preview = False
         self.checkpoints: list[Checkpoint] = []
         self.samples: list[Sample] = []
+        if before:
+            self._go_on_from(before)
 
     # -------------------------------------------------------------------------------- said by the work
 
@@ -80,6 +84,10 @@ class Report:
         self.samples.append(sample)
         self._changed = True
 
+    def preview(self, jpeg: bytes) -> None:
+        """Show what the picture being drawn looks like so far, in place of what was shown before."""
+        self._preview, self._has_preview, self._changed = jpeg, True, True
+
     def log(self, line: str) -> None:
         """Add a line to the run's log."""
         self._log.append(f"{time.strftime('%H:%M:%S', time.gmtime())} {line}")
@@ -99,19 +107,20 @@ class Report:
         """The last step that was done."""
         return self._step
 
-    def resume(self, before: Progress, step: int, storage: Storage) -> None:
-        """Take over what an earlier attempt said up to and including `step`, so that its story goes on. Blocks."""
-        self._seq = before.seq
-        for phase in before.phases:
-            self._seconds[phase.phase] = self._seconds.get(phase.phase, 0.0) + phase.seconds
-        self.checkpoints = [kept for kept in before.checkpoints if kept.step <= step]
-        self.samples = [kept for kept in before.samples if kept.step <= step]
-        self._step, self._steps, self._loss = step, before.steps, before.loss
+    def _go_on_from(self, before: Progress) -> None:
+        """Take over what an earlier attempt said, so that nothing is missing on the screen until `resume`."""
+        self._seq, self._step, self._steps, self._loss = before.seq, before.step, before.steps, before.loss
+        self._seconds = {phase.phase: phase.seconds for phase in before.phases}
+        self.checkpoints, self.samples = list(before.checkpoints), list(before.samples)
+
+    def resume(self, step: int, checkpoints: list[Checkpoint], samples: list[Sample], storage: Storage) -> None:
+        """Go back to `step`, with what is kept from the time before it. Blocks."""
         first = step // METRICS_STEPS * METRICS_STEPS
         stretch = storage.loras.find_message(self._keys.metrics(first), Metrics)
-        if stretch:
-            points = zip(stretch.steps, stretch.loss, stretch.learning_rate, strict=True)
-            self._curve = {at: (loss, rate) for at, loss, rate in points if at <= step}
+        points = zip(stretch.steps, stretch.loss, stretch.learning_rate, strict=True) if stretch else ()
+        self._curve = {at: (loss, rate) for at, loss, rate in points if at <= step}
+        self._step, self.checkpoints, self.samples = step, list(checkpoints), list(samples)
+        self._changed = True
 
     def snapshot(self) -> Progress:
         """Return what is to be seen now."""
@@ -132,6 +141,7 @@ class Report:
             seconds_per_step=self._seconds_per_step,
             seconds_left=left,
             message=self._message,
+            preview_key=self._keys.preview if self._has_preview else None,
             checkpoints=list(self.checkpoints),
             samples=list(self.samples),
         )
@@ -146,7 +156,8 @@ class Report:
         self._unstored_metrics.clear()
         if self._log_changed and (all_of_it or time.monotonic() - self._log_stored_at > LOG_EVERY_S):
             log, self._log_changed, self._log_stored_at = "\n".join(self._log) + "\n", False, time.monotonic()
-        return Changes(self._keys, progress, metrics, log)
+        preview, self._preview = self._preview, None
+        return Changes(self._keys, progress, metrics, log, preview)
 
     def _stretch(self, first: int) -> Metrics:
         steps = [step for step in sorted(self._curve) if first <= step < first + METRICS_STEPS]
@@ -160,8 +171,15 @@ class Report:
 class Changes:
     """What one publication stores: taken in the event loop, stored in a thread."""
 
-    def __init__(self, keys: RunKeys, progress: Progress | None, metrics: dict[str, Metrics], log: str | None) -> None:
-        self.keys, self.progress, self.metrics, self.log = keys, progress, metrics, log
+    def __init__(
+        self,
+        keys: RunKeys,
+        progress: Progress | None,
+        metrics: dict[str, Metrics],
+        log: str | None,
+        preview: bytes | None = None,
+    ) -> None:
+        self.keys, self.progress, self.metrics, self.log, self.preview = keys, progress, metrics, log, preview
 
     def store(self, storage: Storage) -> None:
         """Write it. Blocks."""
@@ -169,6 +187,8 @@ class Changes:
             storage.loras.put_message(key, stretch)
         if self.log is not None:
             storage.loras.put(self.keys.log, self.log.encode())
+        if self.preview is not None:
+            storage.loras.put(self.keys.preview, self.preview)
         if self.progress is not None:
             storage.loras.put_message(self.keys.progress, self.progress)
 

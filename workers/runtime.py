@@ -40,7 +40,7 @@ from backend.errors import (
 )
 from backend.settings import Settings
 from backend.storage import RunKeys, Storage, direct_job_key
-from workers.report import Report
+from workers.report import Report, earlier_progress
 
 PUBLISH_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
@@ -100,9 +100,10 @@ class Worker(Generic[Q]):
             request, spec, keys = await asyncio.to_thread(self._accept, job)
             if done := await asyncio.to_thread(self._existing_result, keys):
                 return done.model_dump(mode="json")
+            before = await asyncio.to_thread(earlier_progress, self._storage, keys)
         except AtelierError as error:
             return {"error": str(error)}
-        report = Report(keys, request.attempt)
+        report = Report(keys, request.attempt, before)
         with _own_folder() as folder:
             return await self._attempt(Run(request, spec, keys, self._settings, self._storage, report, folder), job)
 
@@ -165,7 +166,7 @@ class Worker(Generic[Q]):
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
         spec = request.base_model if isinstance(request.base_model, BaseModelSpec) else None
-        spec = spec or load_base_model(request.base_model_id)
+        spec = spec or load_base_model(request.base_model_id, self._settings.atelier_base_models)
         return request, spec, RunKeys(request.owner, request.run_id or self._run_id_for(job["id"]))
 
     def _run_id_for(self, job_id: str) -> str:

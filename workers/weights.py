@@ -1,37 +1,317 @@
-"""The model cache on the volume: base models in Hugging Face snapshot layout, fetched when they are missing."""
+"""The model cache on the volume: base models in Hugging Face snapshot layout, fetched once, verified and repaired.
 
+`python -m workers.weights ID …` fetches base models ahead of the first job.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+import httpx
+from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 
-from backend.base_models import weights_folder
-from backend.contract import BaseModelSpec
-from backend.errors import WeightsError
+from backend.base_models import load_base_model, weights_folder
+from backend.contract import BaseModelSpec, Companion, Message
+from backend.errors import AtelierError, WeightsError
 from backend.settings import Settings
 
+LOCK_WAIT_S = 2 * 3600.0  # 34 GB that another worker fetches
+_HUB_ANSWERS_S = 30.0
+_LOOK_EVERY_S = 1.0
+_DOWNLOADS_AT_ONCE = 4
+_SPARE_BYTES = 2**30  # left free on the disk
+_log = logging.getLogger(__name__)
 
-def fetch_weights(spec: BaseModelSpec, settings: Settings) -> Path:
-    """Return the folder a base model can be loaded from, downloading it first if need be. Blocks."""
-    if folder := weights_folder(spec):
+ReportBytes = Callable[[int, int], None]  # done, of how many
+
+
+def hub_cache(settings: Settings) -> Path:
+    """Where base models lie, as the Hub's own libraries lay them out."""
+    return settings.atelier_volume / "huggingface"
+
+
+def fetch_weights(
+    spec: BaseModelSpec, settings: Settings, report: ReportBytes | None = None, *, endpoint: str | None = None
+) -> Path:
+    """Return the folder a base model can be loaded from, downloading it first if need be. Blocks.
+
+    `report` hears of bytes, from another thread. Raises WeightsError in words for a licence that has not been
+    accepted, a full disk, and files that stay damaged.
+    """
+    if folder := weights_folder(spec, settings.atelier_base_models):
         if not (folder / "model_index.json").exists():
             raise WeightsError(f"{spec.name} lacks its weights at {folder.name}/.", "Clone the repository again.")
         return folder
-    try:
-        snapshot = snapshot_download(
-            spec.weights.repo,
-            revision=spec.weights.revision,
-            allow_patterns=spec.weights.include or None,
-            cache_dir=settings.atelier_volume / "huggingface",
-            token=settings.hf_token.get_secret_value() if settings.hf_token else None,
+    hub = _Hub(settings, endpoint)
+    with _errors_in_words(spec):
+        base = Companion(repo=spec.weights.repo, revision=spec.weights.revision, include=spec.weights.include)
+        folder = _Snapshot(base, hub).ensure(report)
+        if settings.atelier_training_engine == "ai_toolkit":
+            for companion in spec.weights.companions:
+                _Snapshot(companion, hub).ensure(report)
+    return folder
+
+
+class _CachedFile(Message):
+    """One file of a snapshot as the Hub describes it."""
+
+    name: str
+    bytes: int
+    sha256: str = ""  # small files have none there
+
+
+class _Manifest(Message):
+    """What a whole snapshot consists of. Written last, so whatever it names was verified."""
+
+    commit: str
+    files: list[_CachedFile]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+
+class _Hub:
+    """The Hub as we talk to it, and where its files lie here."""
+
+    def __init__(self, settings: Settings, endpoint: str | None) -> None:
+        self.cache = hub_cache(settings)
+        self.endpoint = endpoint
+        # False and not None: a token that somebody left in a home folder shall not decide what can be fetched.
+        self.token: str | bool = settings.hf_token.get_secret_value() if settings.hf_token else False
+        self.api = HfApi(endpoint=endpoint, token=self.token)
+
+
+class _Snapshot:
+    """A part of a repository at one revision."""
+
+    def __init__(self, wanted: Companion, hub: _Hub) -> None:
+        self._wanted, self._hub = wanted, hub
+        self._folder = hub.cache / f"models--{wanted.repo.replace('/', '--')}"
+        what = hashlib.sha256(json.dumps([wanted.revision, wanted.include]).encode()).hexdigest()[:16]
+        self._marker = self._folder / f"verified-{what}.json"
+
+    def ensure(self, report: ReportBytes | None) -> Path:
+        """Return its folder, whole."""
+        if found := self._whole():
+            return found
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with _locked(self._folder / "fetching.lock", self._wanted.repo):
+            # Another worker may have brought it meanwhile.
+            return self._whole() or self._fetch(report)
+
+    def _whole(self) -> Path | None:
+        """Return the folder if everything the marker names is there with the right size; the Hub isn't asked."""
+        try:
+            manifest = _Manifest.model_validate_json(self._marker.read_bytes())
+        except (OSError, ValueError):
+            return None
+        folder = self._folder_of(manifest)
+        return folder if all(_has_size(folder / file.name, file.bytes) for file in manifest.files) else None
+
+    def _fetch(self, report: ReportBytes | None) -> Path:
+        manifest = self._ask_hub()
+        folder = self._folder_of(manifest)
+        self._marker.unlink(missing_ok=True)
+        missing = [file for file in manifest.files if not self._intact(folder / file.name, file)]
+        self._check_space(sum(file.bytes for file in missing))
+        with _watched(self._folder / "blobs", manifest.bytes, report):
+            damaged = self._download(missing, manifest.commit)
+            if damaged:
+                damaged = self._download(damaged, manifest.commit)
+        if damaged:
+            names = ", ".join(file.name for file in damaged)
+            raise WeightsError(
+                f"{names} of {self._wanted.repo} arrived damaged twice.",
+                "Try again later, or check the network volume.",
+            )
+        _write(self._folder / "refs" / "main", manifest.commit)
+        _write(self._marker, manifest.model_dump_json())
+        return folder
+
+    def _ask_hub(self) -> _Manifest:
+        self._hub.api.auth_check(self._wanted.repo)  # a gated repository lists its files to everybody
+        model = self._hub.api.model_info(
+            self._wanted.repo, revision=self._wanted.revision, files_metadata=True, timeout=_HUB_ANSWERS_S
         )
+        files = [
+            _CachedFile(name=file.rfilename, bytes=file.size or 0, sha256=file.lfs.sha256 if file.lfs else "")
+            for file in model.siblings or []
+        ]
+        wanted = list(
+            filter_repo_objects(files, allow_patterns=self._wanted.include or None, key=lambda file: file.name)
+        )
+        if not wanted or not model.sha:
+            raise WeightsError(
+                f"{self._wanted.repo} has none of: {', '.join(self._wanted.include)}.",
+                "Correct model.toml's 'include'.",
+            )
+        return _Manifest(commit=model.sha, files=wanted)
+
+    def _check_space(self, needed: int) -> None:
+        free = shutil.disk_usage(self._folder).free
+        if needed and needed + _SPARE_BYTES > free:
+            raise WeightsError(
+                f"{self._wanted.repo} needs {needed / 1e9:.1f} GB, and {self._hub.cache} has {free / 1e9:.1f} GB free.",
+                "Make the network volume or the container disk larger, or delete a base model from it.",
+            )
+
+    def _download(self, files: list[_CachedFile], commit: str) -> list[_CachedFile]:
+        """Download files side by side; return those that are not what the Hub said."""
+
+        def fetch(file: _CachedFile) -> bool:
+            path = hf_hub_download(
+                self._wanted.repo,
+                file.name,
+                revision=commit,
+                cache_dir=self._hub.cache,
+                endpoint=self._hub.endpoint,
+                token=self._hub.token,
+            )
+            return self._intact(Path(path), file)
+
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as threads:
+            good = list(threads.map(fetch, files))
+        return [file for file, intact in zip(files, good, strict=True) if not intact]
+
+    def _intact(self, path: Path, file: _CachedFile) -> bool:
+        """Return whether a file is there and what the Hub says; a damaged one is removed so that it is fetched anew."""
+        if not path.exists():
+            path.unlink(missing_ok=True)  # a link whose file is gone
+            return False
+        if _has_size(path, file.bytes) and (not file.sha256 or _sha256(path) == file.sha256):
+            return True
+        _log.warning("%s of %s is damaged and will be fetched again", file.name, self._wanted.repo)
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        return False
+
+    def _folder_of(self, manifest: _Manifest) -> Path:
+        return self._folder / "snapshots" / manifest.commit
+
+
+@contextlib.contextmanager
+def _locked(path: Path, repo: str) -> Iterator[None]:
+    """Hold a lock that the system gives back should its holder die."""
+    deadline = time.monotonic() + LOCK_WAIT_S
+    with path.open("a") as file:
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                raise WeightsError(
+                    f"Another worker has been fetching {repo} for {LOCK_WAIT_S / 3600:g} hours.", "Restart the workers."
+                )
+            time.sleep(_LOOK_EVERY_S)
+        yield  # closing the file gives the lock back
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # Some network volumes have no locks. Two workers may then fetch the same, and each verifies what it uses.
+        _log.warning("the volume has no file locks", exc_info=True)
+    return True
+
+
+@contextlib.contextmanager
+def _watched(folder: Path, total: int, report: ReportBytes | None) -> Iterator[None]:
+    """Report how many bytes lie in a folder while it fills."""
+    if report is None:
+        yield
+        return
+    finished = threading.Event()
+
+    def watch() -> None:
+        while not finished.wait(_LOOK_EVERY_S):
+            report(min(_bytes_in(folder), total), total)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        watcher.join()
+    report(total, total)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for path in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # renamed in this moment
+            total += path.stat().st_size
+    return total
+
+
+@contextlib.contextmanager
+def _errors_in_words(spec: BaseModelSpec) -> Iterator[None]:
+    try:
+        yield
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise WeightsError(
             f"{spec.name} may not be downloaded from {spec.weights.repo}.",
             f"Accept its licence at {spec.licence.link} and set HF_TOKEN to a token of that account.",
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError) as error:
         raise WeightsError(
-            f"{spec.name} could not be downloaded: {error}", "Check the connection and the disk."
+            f"{spec.name} could not be downloaded: {error}", "Check the worker's connection and try again."
         ) from error
-    return Path(snapshot)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WeightsError(
+                f"The disk was full before {spec.name} had been downloaded.",
+                "Make the network volume or the container disk larger, or delete a base model from it.",
+            ) from error
+        raise WeightsError(f"{spec.name} could not be stored: {error}", "Check the network volume.") from error
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def main(ids: list[str]) -> int:
+    """Fetch base models; return how many could not be."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings, failed = Settings(), 0
+    for base_model_id in ids:
+        try:
+            spec = load_base_model(base_model_id)
+            _log.info("%s: about %.1f GB where they are missing", spec.name, spec.weights.bytes / 1e9)
+            _log.info("%s lies at %s", spec.name, fetch_weights(spec, settings))
+        except AtelierError as error:
+            _log.error("%s", error)
+            failed += 1
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,287 @@
+"""The ai_toolkit engine against a stand-in for ai-toolkit: every row of the table of how a job can end."""
+
+import asyncio
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from backend.base_models import load_base_model
+from backend.contract import Phase
+from backend.errors import DatasetRejected, EngineDied, EngineError, OutOfMemory
+from backend.settings import Settings
+from tests.workers.training import ai_toolkit_stand_in
+from workers.training.engines import EngineJob, ResumePoint, TrainingPicture
+from workers.training.engines.ai_toolkit import NAN_STEPS_ALLOWED, Patience, make_engine
+
+QUICK = Patience(poll_s=0.05, loading_s=1.0, other_s=1.0, save_s=5.0, stop_s=2.0, interrupt_s=1.0)
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[Phase, str]] = []
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.samples: list[tuple[int, int]] = []
+        self.checkpoints: dict[int, tuple[Path, Path | None]] = {}
+        self.lines: list[str] = []
+        self.something = asyncio.Event()
+
+    def phase(self, phase: Phase, message: str = "") -> None:
+        self.phases.append((phase, message))
+        self.something.set()
+
+    def step(self, step: int, *, loss: float, learning_rate: float, seconds_per_step: float) -> None:
+        self.steps.append(step)
+        self.losses.append(loss)
+        assert learning_rate == pytest.approx(1e-4)
+        assert seconds_per_step >= 0
+        self.something.set()
+
+    def sample(self, step: int, index: int, path: Path) -> None:
+        assert path.read_bytes() == b"RIFF a picture"
+        self.samples.append((step, index))
+
+    def checkpoint(self, step: int, path: Path, state: Path | None) -> None:
+        assert path.stat().st_size > 16
+        self.checkpoints[step] = (path, state)
+
+    def log(self, line: str) -> None:
+        self.lines.append(line)
+
+    async def until(self, met: Callable[["Heard"], bool], timeout_s: float = 20) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not met(self):
+                self.something.clear()
+                await self.something.wait()
+
+
+class Bench:
+    """A job, the stand-in, and a way to run one with the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self.toolkit = folder / "ai-toolkit"
+        self.toolkit.mkdir()
+        shutil.copy(Path(ai_toolkit_stand_in.__file__), self.toolkit / "run.py")
+        picture = folder / "one.png"
+        Image.new("RGB", (64, 64)).save(picture)
+        spec = load_base_model("flux1-dev")
+        self.job = EngineJob(
+            spec=spec,
+            settings=spec.training.model_copy(update={"steps": 12, "save_every": 5}),
+            pictures=[TrainingPicture(path=picture, width=64, height=64, caption="a ${HOME} --w 9 [name]")],
+            prompts=["a cat", "a dog"],
+            model=folder / "model",
+            output=folder / "output",
+            stem="mine",
+        )
+
+    def with_settings(self, **changes: object) -> None:
+        self.job = self.job.model_copy(update={"settings": self.job.settings.model_copy(update=changes)})
+
+    async def train(self, patience: Patience = QUICK, **behaviour: object) -> Heard:
+        heard = Heard()
+        await self.run(heard, patience, **behaviour)
+        return heard
+
+    async def run(self, heard: Heard, patience: Patience = QUICK, **behaviour: object) -> None:
+        (self.toolkit / "behaviour.json").write_text(json.dumps(behaviour))
+        settings = Settings(
+            atelier_training_engine="ai_toolkit", ai_toolkit_path=self.toolkit, ai_toolkit_python=sys.executable
+        )
+        self.job.output.mkdir(exist_ok=True)
+        await make_engine(settings, patience)(self.job, heard)
+
+    async def cancel_when(self, heard: Heard, step: int, patience: Patience = QUICK, **behaviour: object) -> float:
+        running = asyncio.create_task(self.run(heard, patience, **behaviour))
+        await heard.until(lambda heard: bool(heard.steps) and heard.steps[-1] >= step)
+        running.cancel()
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        return asyncio.get_running_loop().time() - began
+
+    @property
+    def seen(self) -> dict[str, dict[str, str]]:
+        seen: dict[str, dict[str, str]] = json.loads((self.toolkit / "seen.json").read_text())
+        return seen
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_a_training_reports_phases_steps_samples_and_whole_checkpoints(bench: Bench) -> None:
+    heard = await bench.train(step_s=0.02)
+    entered = [phase for phase, _ in heard.phases]
+    assert entered[0] == "starting"
+    assert {"loading model", "training"} <= set(entered)
+    assert heard.steps == sorted(set(heard.steps))
+    assert heard.steps[-1] == 12
+    assert heard.losses[-1] == pytest.approx(1 / 12)
+    assert heard.samples == [(step, index) for step in (0, 5, 10, 12) for index in (0, 1)]
+    assert list(heard.checkpoints) == [5, 10, 12]
+    assert all(state and state.exists() for _, state in heard.checkpoints.values())
+    assert heard.checkpoints[12][0].name == "mine_000000012.safetensors"
+
+
+async def test_captions_and_secrets_stay_where_they_are(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("R2_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    await bench.train()
+    assert "secret" not in bench.seen["environment"].values()
+    assert bench.seen["environment"]["HF_HUB_OFFLINE"] == "1"
+    caption = (bench.job.output / "toolkit" / "dataset" / "00000.txt").read_text(encoding="utf-8")
+    assert caption == "a $ {HOME} —w 9 name"
+
+
+async def test_progress_bars_are_enough_where_the_loss_log_is_missing(bench: Bench) -> None:
+    heard = await bench.train(without_loss_log=True, step_s=0.02)
+    assert heard.steps[-1] == 12
+    assert heard.losses[-1] == pytest.approx(1 / 12, rel=1e-3)
+
+
+async def test_every_checkpoint_outlives_the_pruning(bench: Bench) -> None:
+    bench.with_settings(save_every=1)
+    heard = await bench.train(step_s=0.03)
+    assert len(heard.checkpoints) == 12
+    assert all(path.exists() for path, _ in heard.checkpoints.values())
+
+
+async def test_cancelling_saves_the_step_and_it_is_resumed_exactly_there(bench: Bench) -> None:
+    heard = Heard()
+    bench.with_settings(steps=400, save_every=200)
+    assert await bench.cancel_when(heard, 20, step_s=0.02) < 6
+    ((step, (_, state)),) = heard.checkpoints.items()
+    assert step >= 20
+    assert state is not None
+    kept = bench.job.output.parent / "state.bin"
+    shutil.copy(state, kept)
+    bench.with_settings(steps=step + 10)
+    bench.job = bench.job.model_copy(update={"resume": ResumePoint(step=step, state=kept)})
+    resumed = await bench.train(step_s=0.02)
+    # The first step of a run is in no loss log; its progress bar may have been passed over.
+    assert resumed.steps[0] in (step + 1, step + 2)
+    assert resumed.steps[-1] == step + 10
+    assert f"Found step {step} in metadata, starting from there" in resumed.lines
+    assert (0, 0) not in resumed.samples
+
+
+async def test_samples_that_an_earlier_attempt_missed_are_made(bench: Bench) -> None:
+    first = await bench.train(step_s=0.02)
+    state = first.checkpoints[5][1]
+    assert state is not None
+    kept = bench.job.output.parent / "state.bin"
+    shutil.copy(state, kept)
+    bench.job = bench.job.model_copy(update={"resume": ResumePoint(step=5, state=kept, samples=[0])})
+    assert (5, 1) in (heard := await bench.train(step_s=0.02)).samples
+    assert (5, 0) not in heard.samples
+
+
+async def test_one_that_is_deaf_to_stop_is_interrupted_and_killed(bench: Bench) -> None:
+    heard = Heard()
+    bench.with_settings(steps=4000, save_every=2000)
+    assert await bench.cancel_when(heard, 5, step_s=0.02, deaf=True) < 6
+    assert len(heard.checkpoints) == 1
+    heard = Heard()
+    waiting = QUICK._replace(save_s=0.3, interrupt_s=0.3)
+    assert await bench.cancel_when(heard, 5, waiting, step_s=0.02, at={"20": "hang"}) < 4
+
+
+async def test_cancelling_before_the_first_step_ends_at_once(bench: Bench) -> None:
+    heard = Heard()
+    running = asyncio.create_task(bench.run(heard, QUICK._replace(loading_s=30), at={"load": "hang"}))
+    await heard.until(lambda heard: ("loading model", "Loading model") in heard.phases)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(3):
+            await running
+    assert not heard.checkpoints
+
+
+async def test_out_of_memory_in_a_step_is_tried_again_with_less(bench: Bench) -> None:
+    bench.with_settings(low_vram=False)
+    heard = await bench.train(at={"7": "out of memory unless lean"}, step_s=0.02)
+    assert any("Trying again" in line for line in heard.lines)
+    config = bench.seen["config"]["config"]["process"][0]  # type: ignore[index]
+    assert config["datasets"][0]["resolution"] == [512, 768]
+    assert config["model"]["low_vram"] and config["train"]["cache_text_embeddings"]
+    assert 12 in heard.checkpoints
+    assert "Found step 5 in metadata, starting from there" in heard.lines
+
+
+@pytest.mark.parametrize("where", ["load", "cache", "3", "sample 5"])
+async def test_out_of_memory_twice_is_said_so(bench: Bench, where: str) -> None:
+    with pytest.raises(OutOfMemory, match=r"GPU ran out of memory.*Lower the resolution"):
+        await bench.train(at={where: "out of memory"})
+
+
+async def test_a_kill_from_outside_is_the_computers_memory(bench: Bench) -> None:
+    with pytest.raises(OutOfMemory, match="the computer ran out of memory"):
+        await bench.train(at={"3": "kill"})
+
+
+async def test_a_skipped_batch_alone_is_no_failure(bench: Bench) -> None:
+    heard = await bench.train(skip_at=[3])
+    assert 12 in heard.checkpoints
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "words"),
+    [
+        ({"at": {"3": "mat1 and mat2 shapes cannot be multiplied"}}, EngineError, "mat1 and mat2 shapes"),
+        ({"at": {"3": "[Errno 28] No space left on device"}}, EngineError, "The disk is full"),
+        ({"at": {"3": "terminate"}}, EngineDied, "ended by SIGTERM"),
+        ({"at": {"3": "interrupt"}}, EngineError, "stopped from outside"),
+        ({"at": {"3": "hang"}}, EngineError, "said nothing for"),
+        ({"at": {"load": "hang"}}, EngineError, "said nothing for"),
+        ({"cut_off": True}, EngineError, "is cut off"),
+        ({"without_status": True}, EngineError, "ended without finishing"),
+        ({"nan_at": list(range(1, 25))}, EngineError, "The loss was not a number"),
+    ],
+)
+async def test_each_way_to_fail_is_told_in_words(
+    bench: Bench, behaviour: dict[str, object], error: type[Exception], words: str
+) -> None:
+    bench.with_settings(steps=40, save_every=20)
+    with pytest.raises(error, match=words):
+        await bench.train(**behaviour)
+
+
+async def test_a_few_losses_that_are_no_number_are_flagged(bench: Bench) -> None:
+    heard = await bench.train(nan_at=[2, 3], step_s=0.03)
+    assert NAN_STEPS_ALLOWED > 2
+    assert any("not a number in 2 steps" in message for _, message in heard.phases)
+
+
+async def test_a_training_that_forgot_where_it_was_is_ended(bench: Bench) -> None:
+    first = await bench.train(step_s=0.02)
+    state = first.checkpoints[10][1]
+    assert state is not None
+    kept = shutil.copy(state, bench.job.output.parent / "state.bin")
+    bench.job = bench.job.model_copy(update={"resume": ResumePoint(step=10, state=kept)})
+    with pytest.raises(EngineError, match="began again at step"):
+        await bench.train(forgets=True, step_s=0.02)
+
+
+async def test_a_damaged_picture_is_refused_before_anything_is_spent(bench: Bench) -> None:
+    path = bench.job.pictures[0].path
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DatasetRejected, match=r"one\.png is damaged"):
+        await bench.train()
+    assert not (bench.toolkit / "seen.json").exists()
+
+
+async def test_a_damaged_state_is_refused(bench: Bench) -> None:
+    broken = bench.job.output.parent / "state.bin"
+    broken.write_bytes(b"not an archive")
+    bench.job = bench.job.model_copy(update={"resume": ResumePoint(step=5, state=broken)})
+    with pytest.raises(EngineError, match="saved at step 5 is damaged"):
+        await bench.train()

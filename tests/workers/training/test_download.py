@@ -1,0 +1,118 @@
+"""Fetching from a stranger's address: what is taken, and where it may not lead."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from backend.errors import Cancelled, DatasetRejected
+from workers.training.download import download
+
+
+class Site(BaseHTTPRequestHandler):
+    """Answers with what the path says."""
+
+    def do_GET(self) -> None:
+        word, _, rest = self.path.split("?")[0].strip("/").partition("/")
+        if word == "to":
+            self.send_response(302)
+            self.send_header("Location", rest)
+            self.end_headers()
+        elif word == "bytes":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"x" * int(rest))
+        else:
+            self.send_error(403, "Expired")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fetch(url: str, path: Path, own: str, max_bytes: int = 1000, stopped: bool = False) -> None:
+    event = threading.Event()
+    if stopped:
+        event.set()
+    download(url, path, max_bytes=max_bytes, timeout_s=10, own_endpoint=own, stopped=event)
+
+
+def test_storage_s_own_addresses_are_taken(site: str, tmp_path: Path) -> None:
+    fetch(f"{site}/bytes/999?X-Amz-Signature=1", tmp_path / "a", site)
+    assert (tmp_path / "a").stat().st_size == 999
+
+
+def test_a_redirect_is_followed(site: str, tmp_path: Path) -> None:
+    fetch(f"{site}/to//bytes/5", tmp_path / "a", site)
+    assert (tmp_path / "a").read_bytes() == b"xxxxx"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/a.zip",
+        "http://localhost/a.zip",
+        "http://10.0.0.1/a.zip",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::1]/a.zip",
+        "http://[::ffff:127.0.0.1]/a.zip",
+        "http://[64:ff9b::7f00:1]/a.zip",
+        "http://0.0.0.0/a.zip",
+        "http://2130706433/a.zip",  # 127.0.0.1 as one number
+    ],
+)
+def test_the_private_network_is_out_of_reach(url: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetRejected, match="private network"):
+        fetch(url, tmp_path / "a", "https://example.r2.cloudflarestorage.com")
+
+
+def test_a_redirect_does_not_lead_into_it_either(site: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetRejected, match=r"10\.0\.0\.1 is inside a private network"):
+        fetch(f"{site}/to/http://10.0.0.1/x", tmp_path / "a", site)
+
+
+def test_nor_to_another_scheme(site: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetRejected, match="no http or https address"):
+        fetch(f"{site}/to/file:///etc/passwd", tmp_path / "a", site)
+
+
+def test_redirects_end(site: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetRejected, match="more than 5 times"):
+        fetch(f"{site}/to//to//to//to//to//to//to//bytes/1", tmp_path / "a", site)
+
+
+def test_too_much_is_refused_without_reading_it_all(site: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetRejected, match="larger than 1 MB"):
+        fetch(f"{site}/bytes/9000000", tmp_path / "a", site, max_bytes=2**20)
+    assert (tmp_path / "a").stat().st_size <= 2**20
+
+
+def test_a_refusal_shows_the_address_without_its_signature(site: str, tmp_path: Path) -> None:
+    with pytest.raises(DatasetRejected, match="answered 403 Expired") as caught:
+        fetch(f"{site}/gone?X-Amz-Signature=secret", tmp_path / "a", site)
+    assert "secret" not in str(caught.value)
+
+
+def test_nobody_there_is_said_in_words(tmp_path: Path) -> None:
+    own = "http://127.0.0.1:9"
+    with pytest.raises(DatasetRejected, match="does not answer"):
+        fetch(f"{own}/a.zip", tmp_path / "a", own)
+    with pytest.raises(DatasetRejected, match=r"host nowhere\.invalid can't be found"):
+        fetch("https://nowhere.invalid/a.zip", tmp_path / "a", own)
+
+
+def test_it_stops_when_told(site: str, tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        fetch(f"{site}/bytes/5", tmp_path / "a", site, stopped=True)

@@ -1,0 +1,223 @@
+"""A whole training: from the request over the real engine to real storage, with the micro model."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from safetensors import safe_open
+
+from backend.base_models import load_base_model
+from backend.contract import (
+    BaseModelSpec,
+    Dataset,
+    DatasetImage,
+    LoraRecord,
+    TrainingRequest,
+    TrainingResult,
+    new_id,
+    new_run_id,
+)
+from backend.errors import EngineDied, EngineError, InvalidRequest
+from backend.settings import Settings
+from backend.storage import LoraKeys, RunKeys, Storage
+from workers.report import Report, earlier_progress
+from workers.runtime import Run
+from workers.training.engines import EngineJob, Listener, TrainingPicture
+from workers.training.train import check_request, make_work, train
+
+MakeRun = Callable[..., Run[TrainingRequest]]
+
+
+@pytest.fixture
+def dataset_key(storage: Storage, owner: str, pictures: list[TrainingPicture]) -> str:
+    images = []
+    for picture in pictures:
+        key = f"datasets/{owner}/{picture.path.name}"
+        storage.loras.upload(key, picture.path)
+        images.append(
+            DatasetImage(
+                key=key,
+                sha256="0" * 64,
+                name=picture.path.name,
+                width=picture.width,
+                height=picture.height,
+                bytes=picture.path.stat().st_size,
+                caption=picture.caption,
+            )
+        )
+    record = Dataset(id=new_id(), name="Mine", owner=owner, created_at=0, images=images)
+    storage.loras.put_message(f"datasets/{owner}/dataset.json", record)
+    return f"datasets/{owner}/dataset.json"
+
+
+@pytest.fixture
+def make_run(
+    storage: Storage,
+    storage_settings: Settings,
+    owner: str,
+    dataset_key: str,
+    micro: BaseModelSpec,
+    base_models: Path,
+    tmp_path: Path,
+) -> MakeRun:
+    settings = storage_settings.model_copy(update={"atelier_base_models": base_models})
+
+    def make(run_id: str = "", attempt: int = 1, **wishes: Any) -> Run[TrainingRequest]:
+        keys = RunKeys(owner, run_id or new_run_id("train"))
+        asked = {"lora_name": "My zorbot!", "trigger_word": "zorbot", "dataset_key": dataset_key} | wishes
+        request = TrainingRequest(run_id=keys.run_id, owner=owner, attempt=attempt, base_model=micro.id, **asked)
+        folder = tmp_path / f"{keys.run_id}-{attempt}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        report = Report(keys, attempt, earlier_progress(storage, keys))
+        return Run(request, micro, keys, settings, storage, report, folder)
+
+    return make
+
+
+def publish(run: Run[TrainingRequest]) -> None:
+    """What the runtime does once a second."""
+    run.report.take_changes(all_of_it=True).store(run.storage)
+
+
+async def stepped(run: Run[TrainingRequest], step: int) -> None:
+    async with asyncio.timeout(60):
+        while run.report.last_step < step:  # noqa: ASYNC110 - the report tells nobody
+            await asyncio.sleep(0.02)
+
+
+async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> None:
+    run = make_run(steps=6, save_every=3)
+    result = await make_work(run.settings)(run)
+    assert isinstance(result, TrainingResult)
+    keys = LoraKeys(run.request.owner, run.keys.run_id)
+    assert result.lora_key == keys.file("My-zorbot")
+    assert [checkpoint.step for checkpoint in result.checkpoints] == [3, 6]
+    assert [sample.step for sample in result.samples] == [0, 0, 3, 3, 6, 6]
+    assert result.samples[0].prompt == "a zorbot"
+
+    record = storage.loras.get_message(keys.record, LoraRecord)
+    assert (record.name, record.rank, record.steps, record.base_model) == ("My zorbot!", 4, 6, "micro-flux")
+    assert storage.loras.head(record.key).sha256 == record.sha256 == result.sha256
+    storage.loras.download(record.key, run.folder / "lora.safetensors")
+    with safe_open(run.folder / "lora.safetensors", framework="numpy") as file:
+        said = file.metadata()
+    assert said["modelspec.trigger_phrase"] == "zorbot"
+    assert said["modelspec.thumbnail"].startswith("data:image/jpeg;base64,")
+
+    storage.loras.download(keys.thumb, run.folder / "thumb.webp")
+    with Image.open(run.folder / "thumb.webp") as image:
+        assert image.format == "WEBP"
+    assert not list(storage.loras.list_all(run.keys.states))  # nothing is left to go on from
+    assert {phase.phase for phase in result.phases} >= {"fetching data", "caching", "training", "sampling", "uploading"}
+
+
+async def test_a_cancelled_run_goes_on_at_the_exact_step(make_run: MakeRun, storage: Storage) -> None:
+    first = make_run(steps=200, save_every=100)
+    task = asyncio.create_task(make_work(first.settings)(first))
+    await stepped(first, 4)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    step = first.report.last_step
+    assert [kept.step for kept in first.report.checkpoints] == [step]
+    publish(first)
+
+    # The same run, handed in again; its length is cut so that it ends soon.
+    second = make_run(first.keys.run_id, attempt=2, steps=step + 3, save_every=100)
+    result = await make_work(second.settings)(second)
+    assert [kept.step for kept in result.checkpoints] == [step, step + 3]
+    assert [(sample.step) for sample in result.samples] == [0, 0, step + 3, step + 3]
+    publish(second)
+    curve = json.loads(storage.loras.get(second.keys.metrics(0)))
+    assert curve["steps"] == list(range(1, step + 4))
+    training = next(phase.seconds for phase in result.phases if phase.phase == "training")
+    before = next(phase.seconds for phase in first.report.phases if phase.phase == "training")
+    assert training > before
+
+
+async def fake_engine(job: EngineJob, listener: Listener) -> None:
+    """Writes what an engine would, three steps at a time, and dies behind the first checkpoint of a fresh start."""
+    start = job.resume.step if job.resume else 0
+    job.output.mkdir()
+    for step in range(start + 1, job.settings.steps + 1):
+        listener.step(step, loss=1.0, learning_rate=0.1, seconds_per_step=0.01)
+        if step % job.settings.save_every == 0:
+            path, state = job.output / f"{step}.safetensors", job.output / f"{step}.bin"
+            path.write_bytes((2).to_bytes(8, "little") + b"{}")
+            state.write_bytes(b"state %d" % step)
+            listener.checkpoint(step, path, state)
+            if not job.resume and step == 6:
+                raise EngineDied("The training process was killed.")
+    assert not job.resume or job.resume.state.read_bytes() == b"state %d" % start
+
+
+async def test_only_the_newest_state_is_kept(make_run: MakeRun, storage: Storage) -> None:
+    run = make_run(steps=9, save_every=3)
+    with pytest.raises(EngineDied):
+        await train(run, fake_engine)
+    assert [stored.key for stored in storage.loras.list_all(run.keys.states)] == [run.keys.state(6)]
+    assert [kept.step for kept in run.report.checkpoints] == [3, 6]
+
+
+async def test_a_worker_that_died_without_a_word_is_gone_on_from(make_run: MakeRun) -> None:
+    first = make_run(steps=9, save_every=3)
+    with pytest.raises(EngineDied):
+        await train(first, fake_engine)
+    second = make_run(first.keys.run_id, steps=9, save_every=3)  # nothing was published
+    result = await train(second, fake_engine)
+    assert [kept.step for kept in result.checkpoints] == [6, 9]
+
+
+async def test_a_damaged_state_is_not_gone_on_from(make_run: MakeRun, storage: Storage) -> None:
+    first = make_run(steps=9, save_every=3)
+    with pytest.raises(EngineDied):
+        await train(first, fake_engine)
+    storage.loras.put(first.keys.state(6), b"damaged", metadata={"sha256": "0" * 64})
+    second = make_run(first.keys.run_id, attempt=2, steps=9, save_every=3)
+    with pytest.raises(EngineDied):  # as on the first start
+        await train(second, fake_engine)
+    assert [kept.step for kept in second.report.checkpoints] == [3, 6]
+
+
+async def test_a_run_whose_last_checkpoint_is_stored_needs_no_step(make_run: MakeRun) -> None:
+    first = make_run(steps=6, save_every=3)
+    with pytest.raises(EngineDied):
+        await train(first, fake_engine)
+    second = make_run(first.keys.run_id, steps=6, save_every=3)
+    result = await train(second, fake_engine)
+    assert (result.steps, [kept.step for kept in result.checkpoints]) == (6, [6])
+
+
+async def test_an_engine_that_stops_short_makes_no_lora(make_run: MakeRun, storage: Storage) -> None:
+    async def lazy(job: EngineJob, listener: Listener) -> None:
+        listener.log("nothing to do")
+
+    run = make_run()
+    with pytest.raises(EngineError, match="without its last checkpoint"):
+        await train(run, lazy)
+    assert not storage.loras.exists(LoraKeys(run.request.owner, run.keys.run_id).record)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({"resolution": [100]}, r"'resolution' is 100 pixels; Tiny FLUX needs a multiple of 16\. Use 96"),
+        ({"resolution": [128, 512]}, r"'resolution' is 512 pixels; Tiny FLUX takes at most 160"),
+    ],
+)
+def test_what_a_base_model_can_t_do_is_refused(wishes: dict[str, Any], said: str) -> None:
+    spec = load_base_model("tiny-flux")
+    request = TrainingRequest(base_model="tiny-flux", lora_name="Z", dataset_key="a.zip", **wishes)
+    with pytest.raises(InvalidRequest, match=said):
+        check_request(request, request.settings_for(spec), spec)
+
+
+def test_prior_preservation_needs_prompts() -> None:
+    spec = load_base_model("flux1-dev")
+    request = TrainingRequest(lora_name="Z", dataset_key="a.zip", prior_preservation=True)
+    with pytest.raises(InvalidRequest, match="'prior_preservation' is on, but FLUX"):
+        check_request(request, request.settings_for(spec), spec)

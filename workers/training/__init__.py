@@ -1,0 +1,1 @@
+"""The training worker: from a request to a LoRA in storage."""

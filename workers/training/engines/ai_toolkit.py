@@ -1,0 +1,426 @@
+"""The ai_toolkit engine: runs ai-toolkit as it is published, follows it, and ends it without losing a step.
+
+What it is told is rendered by `train_config`; what it says is read by `ai_toolkit_progress`.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import statistics
+import time
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+from backend.contract import Phase
+from backend.errors import AtelierError, EngineDied, EngineError, MachineError, OutOfMemory
+from backend.settings import Settings
+from workers.processes import Child, child_environment, describe_exit, start_child
+from workers.training.engines import Engine, EngineJob, Listener, ResumePoint
+from workers.training.engines.ai_toolkit_files import (
+    OPTIMIZER,
+    check_lora,
+    keep_lora,
+    keep_sample,
+    lay_out,
+    pack_state,
+    save_folder,
+    step_of,
+)
+from workers.training.engines.ai_toolkit_progress import (
+    JOB_ID,
+    LOSS_IS_NAN,
+    OUT_OF_MEMORY,
+    SAMPLE_NAME,
+    SAVED_LORA,
+    SAVED_OPTIMIZER,
+    SKIPPED_BATCH,
+    BarLine,
+    JobDatabase,
+    JobRow,
+    LossLog,
+    is_bar,
+    phase_of,
+    read_bar,
+)
+from workers.training.train_config import leaner, toolkit_block, toolkit_folder, toolkit_name
+from workers.weights import hub_cache
+
+NAN_STEPS_ALLOWED = 20  # ai-toolkit goes on with zeros, and a LoRA of zeros comes out
+_SMOOTHED_STEPS = 11
+
+
+class Patience(NamedTuple):
+    """How long things may take, in seconds."""
+
+    poll_s: float = 0.5
+    loading_s: float = 1800.0  # 34 GB may come over a slow network volume
+    other_s: float = 900.0  # a step, a sample or a cached picture, not the whole of them
+    save_s: float = 20.0  # from asking for a save until it lies there: one step and half a gigabyte of optimizer
+    stop_s: float = 3.0  # for a stop after the step
+    interrupt_s: float = 4.0  # for SIGINT; it takes two
+
+
+def make_engine(settings: Settings, patience: Patience | None = None) -> Engine:
+    """Return the engine that trains with the ai-toolkit that the settings name."""
+    patience = patience or Patience()
+
+    async def train(job: EngineJob, listener: Listener) -> None:
+        await _train(job, listener, settings, patience)
+
+    return train
+
+
+async def _train(job: EngineJob, listener: Listener, settings: Settings, patience: Patience) -> None:
+    """Train, and once more with less when the memory runs out."""
+    limits = toolkit_block(job.spec).memory
+    gpu_memory_gb = await _gpu_memory_gb(listener)
+    first = _Attempt(job, listener, patience)
+    try:
+        await first.run(settings, gpu_memory_gb)
+    except OutOfMemory as error:
+        again = job.model_copy(update={"settings": leaner(job.settings, limits), "resume": first.resume_point})
+        if again.settings == job.settings:
+            raise
+        listener.log(f"{error.message} Trying again with {_in_words(again)}.")
+        listener.phase("starting", f"out of memory; trying again with {_in_words(again)}")
+        await _Attempt(again, listener, patience).run(settings, gpu_memory_gb)
+
+
+def _in_words(job: EngineJob) -> str:
+    sides = ", ".join(str(side) for side in job.settings.resolution)
+    return f"every memory saving on, pictures of {sides} pixels and batches of {job.settings.batch_size}"
+
+
+async def _gpu_memory_gb(listener: Listener) -> float:
+    """Return the memory of the smallest GPU in GB, 0 where there is none."""
+    sizes: list[float] = []
+
+    def hear(line: str) -> None:
+        if line.strip().isdigit():
+            sizes.append(int(line) * 2**20 / 1e9)
+
+    try:
+        query = await start_child(
+            ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
+            environment=child_environment(),
+            name="nvidia-smi",
+            on_line=hear,
+        )
+        async with asyncio.timeout(20):
+            await query.wait()
+    except MachineError:
+        pass  # no NVIDIA driver here
+    except TimeoutError:
+        await query.stop(0)
+        raise EngineError(
+            "The GPU did not answer within 20 s.", "Start it again; another worker has another GPU."
+        ) from None
+    if not sizes:
+        listener.log("No GPU was found; training goes on without, which is slow.")
+    return min(sizes, default=0.0)
+
+
+class _Attempt:
+    """One run of ai-toolkit, from its folder to its end."""
+
+    def __init__(self, job: EngineJob, listener: Listener, patience: Patience) -> None:
+        self._job, self._listener, self._patience = job, listener, patience
+        self._database = JobDatabase(toolkit_folder(job) / "job.db")
+        self._losses = LossLog(save_folder(job) / "loss_log.db")
+        self._row = JobRow("queued", "", 0)
+        self._said: tuple[Phase, str] = ("starting", "")
+        self._step = job.resume.step if job.resume else 0
+        self._saved_step = 0
+        self._saved = asyncio.Event()
+        self._bar: BarLine | None = None
+        self._log_works = False
+        self._times: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
+        self._training_since = time.monotonic()
+        self._samples: set[str] = set()
+        self._unpaired: Path | None = None  # a LoRA that was written and whose optimizer was not yet
+        self._saves: asyncio.Queue[tuple[Path, Path | None]] = asyncio.Queue()
+        self._broken: AtelierError | None = None
+        self._nan_steps = 0
+        self._out_of_memory = False
+        self._heard_at = time.monotonic()
+        self.resume_point = job.resume  # the newest state, kept here for a second try
+
+    async def run(self, settings: Settings, gpu_memory_gb: float) -> None:
+        """Train to the end. Raises OutOfMemory, EngineDied or EngineError in words; cancelled, saves the step first."""
+        self._listener.phase("starting")
+        config = await asyncio.to_thread(lay_out, self._job, gpu_memory_gb)
+        await asyncio.to_thread(self._database.create, toolkit_name(self._job))
+        child = await start_child(
+            [settings.ai_toolkit_python, "run.py", config],
+            environment=child_environment(
+                {
+                    "AITK_JOB_ID": JOB_ID,
+                    "PYTHONUNBUFFERED": "1",
+                    "HF_HUB_CACHE": str(hub_cache(settings)),
+                    "HF_HUB_OFFLINE": "1",  # fetch_weights has brought all of it
+                    "HOME": str(toolkit_folder(self._job)),
+                    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+                }
+            ),
+            name="ai-toolkit",
+            folder=settings.ai_toolkit_path,
+            on_line=self._hear,
+        )
+        keeping = asyncio.create_task(self._keep_saves())
+        try:
+            code = await self._follow(child)
+        except asyncio.CancelledError:
+            await self._save_and_stop(child)
+            raise
+        finally:
+            await child.stop(0)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+        self._judge(code, child)
+
+    # -------------------------------------------------------------------------------- following it
+
+    async def _follow(self, child: Child) -> int:
+        """Return its exit code when it has ended and everything it left has been passed on."""
+        ended = asyncio.ensure_future(child.wait())
+        while not ended.done():
+            await asyncio.wait([ended], timeout=self._patience.poll_s)
+            await self._look()
+            self._check_stalled(child)
+        await self._saves.join()
+        return ended.result()
+
+    async def _look(self) -> None:
+        """Read what has changed and tell the listener."""
+        before = (self._row, self._step)
+        with contextlib.suppress(sqlite3.OperationalError):  # locked for longer than we wait: the next look will do
+            self._row = await asyncio.to_thread(self._database.read)
+        self._tell_phase()
+        for logged in await asyncio.to_thread(self._losses.read_new):
+            self._log_works = True
+            self._times.append(logged.at)
+            self._done(logged.step, logged.loss, logged.learning_rate, self._seconds_per_step())
+        if self._bar and not self._log_works:
+            self._done(self._bar.step, self._bar.loss, self._bar.learning_rate, self._bar.seconds_per_step)
+        await self._pass_on_samples()
+        if before != (self._row, self._step):
+            self._heard_at = time.monotonic()
+        if self._broken:
+            raise self._broken
+
+    def _tell_phase(self) -> None:
+        phase = phase_of(self._row.info)
+        message = "" if phase in ("starting", "training", "saving", "caching") else self._row.info
+        if self._nan_steps:
+            message = f"{message} (the loss was not a number in {self._nan_steps} steps)".strip()
+        if self._row.status == "running" and (phase, message) != self._said:
+            if phase == "training" and self._said[0] != "training":
+                self._training_since = time.monotonic()
+            self._said = (phase, message)
+            self._listener.phase(phase, message)
+
+    def _done(self, step: int, loss: float, learning_rate: float, seconds_per_step: float) -> None:
+        if self._job.resume and step <= self._job.resume.step and self._log_works:
+            raise EngineError(
+                f"ai-toolkit began again at step {step} and not behind step {self._job.resume.step}.",
+                "Start the training again from the beginning.",
+            )
+        if step <= self._step:
+            return
+        self._step = step
+        self._listener.step(step, loss=loss, learning_rate=learning_rate, seconds_per_step=seconds_per_step)
+
+    def _seconds_per_step(self) -> float:
+        # The median, because a step at which samples are made takes as long as they do.
+        gaps = [after - before for before, after in zip(list(self._times), list(self._times)[1:], strict=False)]
+        return statistics.median(gaps) if gaps else time.monotonic() - self._training_since
+
+    async def _pass_on_samples(self) -> None:
+        for path in await asyncio.to_thread(_pictures_in, save_folder(self._job) / "samples"):
+            name = SAMPLE_NAME.search(path.name)
+            if path.name in self._samples or not name:
+                continue
+            self._samples.add(path.name)
+            step, index = int(name["step"]), int(name["index"])
+            resume = self._job.resume
+            if resume and resume.step == step and index in resume.samples:
+                continue  # the earlier attempt has stored it
+            self._heard_at = time.monotonic()
+            self._listener.sample(step, index, await asyncio.to_thread(keep_sample, path, self._job, step, index))
+
+    def _check_stalled(self, child: Child) -> None:
+        limit_s = self._patience.loading_s if self._said[0] == "loading model" else self._patience.other_s
+        if child.running and time.monotonic() - self._heard_at > limit_s:
+            raise EngineError(
+                f"ai-toolkit said nothing for {limit_s / 60:g} minutes ({self._where()}), so it was ended.",
+                "Start the run again; it goes on from its last checkpoint.",
+            )
+
+    def _where(self) -> str:
+        return f"{self._said[0]}, step {self._step} of {self._job.settings.steps}"
+
+    # -------------------------------------------------------------------------------- its lines
+
+    def _hear(self, line: str) -> None:
+        self._heard_at = time.monotonic()
+        if bar := read_bar(line):
+            self._bar = bar
+        if not is_bar(line):
+            self._listener.log(line)
+        if saved := SAVED_LORA.search(line):
+            self._unpaired = Path(saved["path"])
+        elif SAVED_OPTIMIZER.search(line):
+            self._take_save()
+        elif LOSS_IS_NAN.search(line):
+            self._count_nan()
+        elif OUT_OF_MEMORY.search(line) and not SKIPPED_BATCH.search(line):
+            self._out_of_memory = True
+
+    def _take_save(self) -> None:
+        """Take what was saved before the next save overwrites it, and leave the rest to `_keep_saves`."""
+        if self._unpaired is None:
+            return
+        source, self._unpaired = self._unpaired, None
+        step = step_of(source, self._job.settings.steps)
+        optimizer = save_folder(self._job) / OPTIMIZER
+        taken = toolkit_folder(self._job) / f"optimizer_{step:09d}.pt"
+        try:
+            lora = keep_lora(source, self._job, step)
+            if optimizer.exists():
+                # ai-toolkit reads it when it starts and never again, so it may go: no copy, and no half of one.
+                optimizer.replace(taken)
+        except OSError as error:
+            self._broken = EngineError(f"The checkpoint of step {step} could not be kept: {error}.", "Check the disk.")
+            return
+        self._saves.put_nowait((lora, taken if taken.exists() else None))
+
+    async def _keep_saves(self) -> None:
+        """Verify each save and tell the listener of it."""
+        while True:
+            lora, optimizer = await self._saves.get()
+            try:
+                await self._keep(lora, optimizer)
+            except AtelierError as error:
+                self._broken = error
+            except OSError as error:
+                self._broken = EngineError(f"{lora.name} could not be kept: {error}.", "Check the disk.")
+            finally:
+                self._saves.task_done()
+
+    async def _keep(self, lora: Path, optimizer: Path | None) -> None:
+        step = step_of(lora, self._job.settings.steps)
+        await asyncio.to_thread(check_lora, lora)
+        state = None
+        if optimizer:
+            state = self._job.output / "states" / f"{step:09d}.bin"
+            await asyncio.to_thread(pack_state, lora, optimizer, state)
+            # The listener's owner removes the state when it is stored; a second try here needs one as well.
+            ours = await asyncio.to_thread(_keep_for_second_try, state, optimizer, self._job.output / "state.bin")
+            self.resume_point = ResumePoint(step=step, state=ours)
+        self._saved_step = step
+        self._saved.set()
+        self._listener.checkpoint(step, lora, state)
+
+    def _count_nan(self) -> None:
+        self._nan_steps += 1
+        if self._nan_steps > NAN_STEPS_ALLOWED:
+            self._broken = EngineError(
+                f"The loss was not a number in {self._nan_steps} steps, so nothing was being learned "
+                f"({self._where()}).",
+                "Lower the learning rate; the checkpoints before are kept.",
+            )
+
+    # -------------------------------------------------------------------------------- ending it
+
+    async def _save_and_stop(self, child: Child) -> None:
+        """Make it save the step it is at and end; whatever it does, it has ended soon."""
+        try:
+            if child.running and self._step > max(1, self._saved_step):
+                await self._ask_for_save(child)
+            await asyncio.to_thread(self._database.ask, "stop")
+            if not await _ends(child, self._patience.stop_s if self._said[0] == "training" else 0):
+                os.kill(child.pid, signal.SIGINT)  # to it alone: its data loaders end with it
+                await _ends(child, self._patience.interrupt_s)
+        except (OSError, sqlite3.Error, AtelierError) as error:
+            self._listener.log(f"ai-toolkit could not be stopped gently: {error}")
+
+    async def _ask_for_save(self, child: Child) -> None:
+        self._saved.clear()
+        await asyncio.to_thread(self._database.ask, "save_now")
+        saved, ended = asyncio.ensure_future(self._saved.wait()), asyncio.ensure_future(child.wait())
+        await asyncio.wait([saved, ended], timeout=self._patience.save_s, return_when=asyncio.FIRST_COMPLETED)
+        if not saved.done():
+            self._listener.log(f"the step was not saved within {self._patience.save_s:g} s")
+        saved.cancel()
+        ended.cancel()
+
+    def _judge(self, code: int, child: Child) -> None:
+        """Return when it succeeded: exit code, status and a whole LoRA, all three. Raises what went wrong otherwise."""
+        if code == 0 and self._row.status == "completed" and self._saved_step == self._job.settings.steps:
+            return
+        where, said = self._where(), self._row.info if self._row.status == "error" else ""
+        if self._out_of_memory or OUT_OF_MEMORY.search(said):
+            raise OutOfMemory(
+                f"The GPU ran out of memory ({where}).", "Lower the resolution, the batch size or the rank."
+            )
+        if code == -9:
+            raise OutOfMemory(
+                f"ai-toolkit was killed, most probably because the computer ran out of memory ({where}).",
+                "Lower the batch size or the resolution, or use a machine with more memory.",
+            )
+        for text, message, hint in _KNOWN:
+            if text in said.lower() or any(text in line.lower() for line in child.last_lines(20)):
+                raise EngineError(f"{message} ({where}).", hint)
+        if said:
+            raise EngineError(f"ai-toolkit failed ({where}): {said}", "The run's log has its last lines.")
+        if self._row.status == "stopped":
+            raise EngineError(
+                f"ai-toolkit was stopped from outside ({where}).", "Start it again; it goes on from there."
+            )
+        if code == 0:
+            raise EngineError(
+                f"ai-toolkit ended without finishing ({where}; last saved step: {self._saved_step}).",
+                "Start it again; it goes on from its last checkpoint.",
+            )
+        raise EngineDied(
+            f"ai-toolkit {describe_exit(code)} ({where}). Its last words: {' / '.join(child.last_lines(3))}",
+            "Start it again; it goes on from its last checkpoint.",
+        )
+
+
+# What to look for in small letters, what it means, and what to do.
+_KNOWN = (
+    ("no space left on device", "The disk is full", "Give the worker a larger container disk."),
+    (
+        "driver version is insufficient",
+        "This GPU's driver is too old for ai-toolkit",
+        "Choose CUDA 13 in the endpoint.",
+    ),
+    ("no kernel image is available", "ai-toolkit can't use this GPU", "Choose a newer kind of GPU in the endpoint."),
+    ("localentrynotfounderror", "A part of the base model is missing", "Name it under [[weights.companions]]."),
+    ("offline mode is enabled", "A part of the base model is missing", "Name it under [[weights.companions]]."),
+)
+
+
+def _keep_for_second_try(state: Path, optimizer: Path, ours: Path) -> Path:
+    optimizer.unlink()
+    ours.unlink(missing_ok=True)
+    os.link(state, ours)
+    return ours
+
+
+async def _ends(child: Child, timeout_s: float) -> bool:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await child.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    # By name, so by time: a name begins with the milliseconds at which it was made.
+    return sorted(path for path in folder.glob("*.webp") if not path.name.startswith("."))

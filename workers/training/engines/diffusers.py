@@ -1,0 +1,178 @@
+"""The diffusers engine as its worker sees it: starts the child that trains, passes on what it says, and ends it.
+
+The training itself is `diffusers_child`. It is a process of its own because a thread can't be cancelled and a crash in
+native code must not take the worker along.
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from backend.contract import Phase
+from backend.errors import AtelierError, EngineDied, EngineError, InvalidRequest, OutOfMemory, WeightsError
+from backend.settings import Settings
+from workers.processes import Child, child_environment, describe_exit, start_child
+from workers.training.engines import STOP_S, Engine, EngineJob, Listener
+from workers.training.engines.diffusers_child.options import options_of
+from workers.training.engines.events import (
+    STOP,
+    CheckpointSaved,
+    Event,
+    Failed,
+    PhaseEntered,
+    SampleSaved,
+    StepDone,
+    read_event,
+)
+
+CHILD = "workers.training.engines.diffusers_child"
+SILENCE_S: dict[Phase, float] = {"loading model": 1800.0}  # 34 GB may come over a slow network volume
+OTHER_SILENCE_S = 600.0
+_ROOT = Path(__file__).resolve().parents[3]
+_ERRORS: dict[str, type[AtelierError]] = {
+    "engine": EngineError,
+    "out of memory": OutOfMemory,
+    "weights": WeightsError,
+    "invalid request": InvalidRequest,
+}
+# OpenMP threads that wait by spinning steal the cores from everything else, and those that sleep at once lose a third
+# of the time on a small model: a short spin costs neither (5.2 instead of 3.2 steps a second on two cores).
+_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Return this engine; it needs nothing of the settings."""
+    return train
+
+
+async def train(job: EngineJob, listener: Listener) -> None:
+    """Train in a child process until the last checkpoint.
+
+    Raises OutOfMemory, EngineDied or EngineError in words. When cancelled, saves the step it is at before it re-raises.
+    """
+    options_of(job.spec)  # refused here, before a process is started for it
+    conversation = _Conversation(listener, job.resume.step if job.resume else 0)
+    child = await _start(job, conversation)
+    try:
+        code = await _wait(child, conversation)
+    except asyncio.CancelledError:
+        await _stop(child)
+        raise
+    finally:
+        await child.stop(0)
+    if conversation.failure:
+        failure = conversation.failure
+        raise _ERRORS[failure.error](failure.message, failure.hint)
+    if code != 0:
+        raise _died(code, conversation, child)
+    if conversation.saved_step != job.settings.steps:
+        raise EngineError(
+            f"The training ended at step {conversation.saved_step} of {job.settings.steps} without saying why.",
+            "Start it again; it goes on from its last checkpoint.",
+        )
+
+
+class _Conversation:
+    """Hears the child's lines and passes them on."""
+
+    def __init__(self, listener: Listener, step: int) -> None:
+        self._listener = listener
+        self.phase: Phase = "starting"
+        self.step = self.saved_step = step
+        self.failure: Failed | None = None
+        self.heard_at = time.monotonic()
+
+    def hear(self, line: str) -> None:
+        event = read_event(line)
+        if event is None:
+            self._listener.log(line)
+            return
+        self.heard_at = time.monotonic()
+        self._pass_on(event)
+
+    def _pass_on(self, event: Event) -> None:
+        match event:
+            case PhaseEntered():
+                self.phase = event.phase
+                self._listener.phase(event.phase, event.message)
+            case StepDone():
+                self.step = event.step
+                self._listener.step(
+                    event.step,
+                    loss=event.loss,
+                    learning_rate=event.learning_rate,
+                    seconds_per_step=event.seconds_per_step,
+                )
+            case SampleSaved():
+                self._listener.sample(event.step, event.index, event.path)
+            case CheckpointSaved():
+                self.saved_step = event.step
+                self._listener.checkpoint(event.step, event.path, event.state)
+            case Failed():
+                self.failure = event
+
+
+async def _start(job: EngineJob, conversation: _Conversation) -> Child:
+    job.output.mkdir(parents=True, exist_ok=True)
+    file = job.output / "job.json"
+    await asyncio.to_thread(file.write_text, job.model_dump_json(), encoding="utf-8")
+    return await start_child(
+        [sys.executable, "-m", CHILD, file],
+        environment=child_environment(
+            {
+                **_THREADS,
+                "PYTHONPATH": str(_ROOT),
+                "PYTHONUNBUFFERED": "1",
+                "HF_HUB_OFFLINE": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+                "TRANSFORMERS_VERBOSITY": "error",
+                "DIFFUSERS_VERBOSITY": "error",
+                "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+                "HOME": str(job.output),  # libraries that cache in the home folder write where it is cleaned up
+            }
+        ),
+        name="The training process",
+        folder=job.output,
+        on_line=conversation.hear,
+        stdin=True,
+    )
+
+
+async def _wait(child: Child, conversation: _Conversation) -> int:
+    """Return the child's exit code. Raises EngineError when it has been silent for too long."""
+    ended = asyncio.ensure_future(child.wait())
+    while True:
+        limit_s = SILENCE_S.get(conversation.phase, OTHER_SILENCE_S)
+        left_s = conversation.heard_at + limit_s - time.monotonic()
+        done, _ = await asyncio.wait([ended], timeout=max(left_s, 0.05))
+        if done:
+            return ended.result()
+        if left_s <= 0:
+            raise EngineError(
+                f"The training process said nothing for {limit_s / 60:g} minutes ({conversation.phase}, "
+                f"step {conversation.step}), so it was ended.",
+                "Start the run again; it goes on from its last checkpoint.",
+            )
+
+
+async def _stop(child: Child) -> None:
+    """Make the child save its step and end; kill it when that takes longer than `STOP_S`."""
+    try:
+        async with asyncio.timeout(STOP_S):
+            await child.write(STOP)
+            await child.wait()
+    except (TimeoutError, AtelierError):
+        pass  # the caller kills it; the last checkpoint stands
+
+
+def _died(code: int, conversation: _Conversation, child: Child) -> EngineDied:
+    where = f"during '{conversation.phase}' at step {conversation.step}"
+    if code == -9:
+        return EngineDied(
+            f"The training process was killed {where}; most probably the computer ran out of memory.",
+            "Close other programs, or lower the batch size, the rank or the resolution, and start it again.",
+        )
+    words = [line for line in child.last_lines(20) if read_event(line) is None][-3:]
+    said = f" Its last words: {' / '.join(words)}" if words else ""
+    return EngineDied(f"The training process {describe_exit(code)} {where}.{said}", "Start it again to resume.")

@@ -1,0 +1,229 @@
+"""One training from request to result: fetch, resume, train, store. How the learning is done is the engine's."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from backend.contract import (
+    BaseModelSpec,
+    LoraRecord,
+    TrainingRequest,
+    TrainingResult,
+    TrainingSettings,
+    created_at,
+    file_stem,
+)
+from backend.errors import EngineError, InvalidRequest
+from backend.pictures import thumbnail
+from backend.settings import Settings
+from backend.storage import LoraKeys, sha256_of
+from workers.runtime import Run, Work
+from workers.training.dataset import fetch_pictures
+from workers.training.engines import Engine, EngineJob, TrainingPicture, ai_toolkit, diffusers
+from workers.training.lora_file import describe, stamp, thumbnail_url
+from workers.training.resume import Earlier, find_earlier
+from workers.training.uploads import Uploads
+from workers.weights import fetch_weights
+
+CANCEL_UPLOAD_S = 3.0  # with the engine's own 6 s, a cancelled run ends within 10
+ENGINES: dict[str, Callable[[Settings], Engine]] = {
+    "diffusers": diffusers.make_engine,
+    "ai_toolkit": ai_toolkit.make_engine,
+}
+
+T = TypeVar("T")
+
+
+def make_work(settings: Settings) -> Work[TrainingRequest]:
+    """Return what the training worker does for each job: train with the engine that the settings name."""
+    engine = ENGINES[settings.atelier_training_engine](settings)
+
+    async def work(run: Run[TrainingRequest]) -> TrainingResult:
+        return await train(run, engine)
+
+    return work
+
+
+async def train(run: Run[TrainingRequest], engine: Engine) -> TrainingResult:
+    """Train a LoRA and return where it lies. Cancelled, it keeps the step it is at."""
+    started = time.monotonic()
+    settings, prompts = run.request.settings_for(run.spec), run.request.prompts_for(run.spec)
+    check_request(run.request, settings, run.spec)
+    stem = file_stem(run.request.lora_name)
+    pictures, model, earlier = await _fetch(run, prompts, stem)
+    uploads = Uploads(run, settings, prompts, len(pictures), stem)
+    job = EngineJob(
+        spec=run.spec,
+        settings=settings,
+        pictures=pictures,
+        prompts=prompts,
+        model=model,
+        output=run.folder / "output",
+        stem=stem,
+        resume=earlier.point if earlier else None,
+    )
+    try:
+        await _run_engine(engine, job, run, uploads)
+        return await _finish(run, job, uploads, started)
+    finally:
+        await uploads.close()
+
+
+def check_request(request: TrainingRequest, settings: TrainingSettings, spec: BaseModelSpec) -> None:
+    """Raise InvalidRequest, naming the field, for what this base model can't be trained with."""
+    for resolution in settings.resolution:
+        if resolution % spec.size_multiple:
+            raise InvalidRequest(
+                f"'resolution' is {resolution} pixels; {spec.name} needs a multiple of {spec.size_multiple}.",
+                f"Use {max(spec.size_multiple, round(resolution / spec.size_multiple) * spec.size_multiple)}.",
+            )
+        if resolution**2 > spec.max_pixels:
+            raise InvalidRequest(
+                f"'resolution' is {resolution} pixels; {spec.name} takes at most {int(spec.max_pixels**0.5)}.",
+                f"Use {', '.join(str(side) for side in spec.training.resolution)}.",
+            )
+    if request.prior_preservation and not spec.prior_prompts:
+        raise InvalidRequest(f"'prior_preservation' is on, but {spec.name} declares no prior_prompts.", "Leave it out.")
+
+
+async def _fetch(
+    run: Run[TrainingRequest], prompts: list[str], stem: str
+) -> tuple[list[TrainingPicture], Path, Earlier | None]:
+    run.report.phase("fetching data", "pictures")
+    lines: list[str] = []
+    stopped = threading.Event()
+    try:
+        pictures = await _in_thread(lambda: fetch_pictures(run, stopped, lines.append))
+    except asyncio.CancelledError:
+        stopped.set()  # a thread can't be cancelled, and the next job must not share the disk with it
+        raise
+    finally:
+        for line in lines:
+            run.report.log(line)
+    run.report.log(f"{len(pictures)} pictures")
+    run.report.phase("fetching data", f"weights of {run.spec.name}")
+    model = await _in_thread(lambda: fetch_weights(run.spec, run.settings))
+    earlier = await _in_thread(lambda: find_earlier(run, prompts, stem))
+    await _in_thread(lambda: _take_over(run, earlier))
+    return pictures, model, earlier
+
+
+def _take_over(run: Run[TrainingRequest], earlier: Earlier | None) -> None:
+    if earlier:
+        run.report.log(f"goes on behind step {earlier.point.step}")
+        run.report.resume(earlier.point.step, earlier.checkpoints, earlier.samples, run.storage)
+    else:
+        run.report.resume(0, [], [], run.storage)
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await asyncio.to_thread(work)
+
+
+async def _run_engine(engine: Engine, job: EngineJob, run: Run[TrainingRequest], uploads: Uploads) -> None:
+    try:
+        await engine(job, _Listener(run, job.settings.steps, uploads))
+    except asyncio.CancelledError:
+        run.report.phase("uploading", "the last checkpoint")
+        # What isn't there in time is lost; the checkpoint before it stands.
+        try:
+            await uploads.finish(CANCEL_UPLOAD_S)
+        except TimeoutError:
+            run.report.log(f"the last checkpoint was not stored within {CANCEL_UPLOAD_S:g} s")
+        raise
+    except Exception:
+        await uploads.finish()
+        raise
+
+
+class _Listener:
+    """Passes on what an engine says: to the report, and files to the uploads."""
+
+    def __init__(self, run: Run[TrainingRequest], steps: int, uploads: Uploads) -> None:
+        self._report, self._steps, self._uploads = run.report, steps, uploads
+        self.phase: Callable[..., None] = run.report.phase
+        self.log: Callable[[str], None] = run.report.log
+        self.sample = uploads.sample
+        self.checkpoint = uploads.checkpoint
+
+    def step(self, step: int, *, loss: float, learning_rate: float, seconds_per_step: float) -> None:
+        self._report.step(step, self._steps, loss=loss, learning_rate=learning_rate, seconds_per_step=seconds_per_step)
+
+
+async def _finish(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads, started: float) -> TrainingResult:
+    """Store the finished LoRA: file, thumbnail, and last the record that makes it one."""
+    run.report.phase("uploading")
+    await uploads.finish()
+    record = await _in_thread(lambda: _store_lora(run, job, uploads))
+    return TrainingResult(
+        run_id=run.keys.run_id,
+        lora_key=record.key,
+        sha256=record.sha256,
+        bytes=record.bytes,
+        steps=job.settings.steps,
+        seconds=round(time.monotonic() - started, 2),
+        phases=run.report.phases,
+        checkpoints=run.report.checkpoints,
+        samples=run.report.samples,
+    )
+
+
+def _store_lora(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -> LoraRecord:
+    request, keys = run.request, LoraKeys(run.request.owner, run.keys.run_id)
+    source = _last_checkpoint(run, job, uploads)
+    picture = _last_sample(run, job, uploads)
+    metadata = describe(
+        request, run.spec, job.settings, step=job.settings.steps, pictures=len(job.pictures), stem=job.stem
+    )
+    if picture:
+        metadata["modelspec.thumbnail"] = thumbnail_url(picture)
+        run.storage.loras.put(keys.thumb, thumbnail(picture.read_bytes()))
+    file = run.folder / f"{job.stem}.safetensors"
+    stamp(source, file, metadata)
+    record = LoraRecord(
+        id=run.keys.run_id,
+        owner=request.owner,
+        name=request.lora_name,
+        key=keys.file(job.stem),
+        sha256=sha256_of(file),
+        bytes=file.stat().st_size,
+        base_model=run.spec.id,
+        architecture=run.spec.architecture,
+        trigger_word=request.trigger_word,
+        thumb_key=keys.thumb if picture else None,
+        run_id=run.keys.run_id,
+        rank=job.settings.rank,
+        steps=job.settings.steps,
+        created_at=created_at(run.keys.run_id),
+    )
+    run.storage.loras.upload(record.key, file, metadata={"sha256": record.sha256})
+    run.storage.loras.put_message(keys.record, record)
+    run.storage.loras.delete([stored.key for stored in run.storage.loras.list_all(run.keys.states)])
+    return record
+
+
+def _last_checkpoint(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -> Path:
+    """Return the file of the last step: made here, or by an attempt that got no further than storing it."""
+    step, path = uploads.last_checkpoint or (0, job.output)
+    if step == job.settings.steps:
+        return path
+    kept = next((kept for kept in run.report.checkpoints if kept.step == job.settings.steps), None)
+    if kept is None:
+        raise EngineError(f"The training ended without its last checkpoint (step {job.settings.steps}).", "Try again.")
+    run.storage.loras.download(kept.key, job.output / "last.safetensors")
+    return job.output / "last.safetensors"
+
+
+def _last_sample(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -> Path | None:
+    """Return the picture of the first prompt from the newest step that has one."""
+    if uploads.first_sample:
+        return uploads.first_sample[1]
+    if not run.report.samples:
+        return None
+    newest = max(sample.step for sample in run.report.samples)
+    first = next(sample for sample in run.report.samples if sample.step == newest)
+    run.storage.loras.download(first.key, job.output / "sample.webp")
+    return job.output / "sample.webp"
