@@ -3,7 +3,8 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from backend.contract import (
     MAX_SEED,
@@ -19,26 +20,36 @@ from backend.pictures import thumbnail
 from backend.settings import Settings
 from backend.storage import ImageKeys
 from workers.image_generation.engines import Drawing, Engine, LoraInUse, Picture, PictureToDraw
+from workers.image_generation.engines.comfyui import comfyui_engine
 from workers.image_generation.engines.diffusers import DiffusersEngine
+from workers.image_generation.links import link_weights
 from workers.image_generation.loras import CachedLora, LoraCache
 from workers.image_generation.png import LoraNote, Recipe, encode_png, model_hash, parameters_text
+from workers.image_generation.workflow import workflow_of
 from workers.runtime import Run, Work
 from workers.weights import fetch_weights
 
 ABANDON_S = 2.0  # a cancel ends within three seconds
 
+# Brings what an engine loads of a base model to this machine, and returns the folder it lies in.
+FetchWeights = Callable[[BaseModelSpec, Settings], Path]
+
 
 def make_work(settings: Settings) -> Work[GenerationRequest]:
     """Return the work of this worker: one engine and one LoRA cache for as long as it lives."""
-    return ImageGeneration(DiffusersEngine(), LoraCache(settings.atelier_home / "cache" / "loras"))
+    loras = LoraCache(settings.atelier_home / "cache" / "loras")
+    if settings.atelier_image_engine == "comfyui":
+        return ImageGeneration(comfyui_engine(settings), loras, link_weights)
+    return ImageGeneration(DiffusersEngine(), loras)
 
 
 class ImageGeneration:
     """Makes the pictures of a request. Done twice, a run gives the same keys and, without a seed, the same seeds."""
 
-    def __init__(self, engine: Engine, loras: LoraCache) -> None:
+    def __init__(self, engine: Engine, loras: LoraCache, fetch: FetchWeights = fetch_weights) -> None:
         self._engine = engine
         self._loras = loras
+        self._fetch = fetch
 
     async def __call__(self, run: Run[GenerationRequest]) -> GenerationResult:
         """Do a run. Raises InvalidRequest, NotFound, and what fetching, the engine and storage raise."""
@@ -49,10 +60,10 @@ class ImageGeneration:
             self._loras.fetch, run.storage.loras, [use.key for use in run.request.lora_uses]
         )
         run.report.phase("fetching data", f"fetching {run.spec.name}")
-        weights = await asyncio.to_thread(fetch_weights, run.spec, run.settings)
+        weights = await asyncio.to_thread(self._fetch, run.spec, run.settings)
         seeds = seeds_of(run, settings.count)
         drawing = Drawing(
-            spec=run.spec,
+            spec=workflow_of(run.request, run.spec),
             weights=weights,
             folder=run.folder,
             prompt=run.request.prompt,
@@ -114,6 +125,9 @@ class Delivery:
 
     def picture(self, picture: Picture) -> None:
         self._uploads.append(asyncio.create_task(asyncio.to_thread(self._store, picture)))
+
+    def preview(self, index: int, jpeg: bytes) -> None:
+        self._run.report.preview(jpeg)
 
     def log(self, line: str) -> None:
         self._run.report.log(line)

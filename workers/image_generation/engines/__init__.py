@@ -69,6 +69,9 @@ class Watch(Protocol):
     def picture(self, picture: Picture) -> None:
         """A picture is finished. Its file stays until the run's folder goes."""
 
+    def preview(self, index: int, jpeg: bytes) -> None:
+        """What picture `index` looks like so far, as a small JPEG; at most once a second, and not from every engine."""
+
     def log(self, line: str) -> None:
         """The engine wrote a line."""
 
