@@ -1,0 +1,44 @@
+"""Identifiers from outside, checked before they become part of a key in storage."""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from backend.contract import DatasetId, ImageId, RunId, RunKind
+from backend.errors import NotFound
+
+T = TypeVar("T")
+
+_DATASET: TypeAdapter[str] = TypeAdapter(DatasetId)
+_RUN: TypeAdapter[str] = TypeAdapter(RunId)
+_IMAGE: TypeAdapter[str] = TypeAdapter(ImageId)
+_KIND: TypeAdapter[RunKind] = TypeAdapter(Literal["train", "image"])
+_STEP: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=-1, le=10**9)])
+
+
+def dataset_id_in(value: object) -> DatasetId:
+    """Return a dataset's id. This and the others raise NotFound for what can't be one."""
+    return _checked(_DATASET, value, "dataset")
+
+
+def run_id_in(value: object) -> RunId:
+    return _checked(_RUN, value, "run")
+
+
+def image_id_in(value: object) -> ImageId:
+    return _checked(_IMAGE, value, "picture")
+
+
+def run_kind_in(value: object) -> RunKind:
+    return _checked(_KIND, value, "kind of run")
+
+
+def step_in(value: object) -> int:
+    return _checked(_STEP, value, "step")
+
+
+def _checked(adapter: TypeAdapter[T], value: object, what: str) -> T:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise NotFound(f"There is no such {what}.", "Check the address, or reload the page.") from error

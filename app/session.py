@@ -1,0 +1,39 @@
+"""Whose things a request is about, and whether it came from our own page."""
+
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from backend.errors import Forbidden
+
+LOCAL_OWNER = "local"
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+class _Headers(Protocol):
+    def get(self, name: str) -> str | None: ...
+
+
+class Caller(Protocol):
+    """What Starlette's and Gradio's requests have in common."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def headers(self) -> _Headers: ...
+
+
+def owner_of(request: Caller) -> str:
+    """Return whose things this request may see and change. Raises Forbidden when another site's page sent it."""
+    if request.method not in _READING and not _is_same_origin(request.headers):
+        raise Forbidden("This request came from another site's page.", "Open the studio in its own tab.")
+    return LOCAL_OWNER
+
+
+def _is_same_origin(headers: _Headers) -> bool:
+    """Return whether our own page, or no page at all, sent a request."""
+    # Browsers set this themselves; 'same-site' would let in whatever else runs on this computer.
+    if site := headers.get("sec-fetch-site"):
+        return site in ("same-origin", "none")
+    origin = headers.get("origin")
+    return not origin or urlsplit(origin).netloc == headers.get("host")

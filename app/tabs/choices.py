@@ -1,0 +1,48 @@
+"""How base models, sizes and learning rates are offered in Gradio's radios and dropdowns, and read back."""
+
+from collections.abc import Iterable
+
+from backend.contract import BaseModelSpec, Size
+
+_LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 4e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+
+Choices = list[tuple[str, str]]
+
+
+def base_model_choices(specs: Iterable[BaseModelSpec]) -> Choices:
+    """Return the base models by name."""
+    return [(spec.name, spec.id) for spec in specs]
+
+
+def base_model_note(spec: BaseModelSpec) -> str:
+    """Return what to know of a base model before choosing it, as Markdown of our own words."""
+    licence = f"[{spec.licence.name}]({spec.licence.link})" if spec.licence.link else spec.licence.name
+    gated = " Its terms have to be accepted on Hugging Face first." if spec.licence.gated else ""
+    return f"{spec.summary} Licence: {licence}.{gated}"
+
+
+def size_choices(sizes: Iterable[Size]) -> Choices:
+    """Return the shapes by name; their values are read by `pixels_of`."""
+    return [(size.name, f"{size.width}x{size.height}") for size in sizes]
+
+
+def with_size(choices: Choices, width: int, height: int) -> Choices:
+    """Return the shapes with one more, if it isn't among them."""
+    value = f"{width}x{height}"
+    return choices if value in [known for _, known in choices] else [*choices, (f"{width} × {height}", value)]
+
+
+def learning_rate_choices(usual: float) -> Choices:
+    """Return learning rates by steps that matter, the base model's own marked."""
+    rates = sorted({*_LEARNING_RATES, usual})
+    return [(f"{_short(rate)} (usual)" if rate == usual else _short(rate), _short(rate)) for rate in rates]
+
+
+def learning_rate_value(rate: float) -> str:
+    """Return the value that `learning_rate_choices` offers for a rate."""
+    return _short(rate)
+
+
+def _short(rate: float) -> str:
+    mantissa, exponent = f"{rate:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

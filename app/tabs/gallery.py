@@ -1,0 +1,8 @@
+"""The Gallery tab: every picture, newest first."""
+
+from app.widgets.gallery_wall import GalleryWall
+
+
+def build() -> None:
+    """Build the tab. The wall asks the app's routes for what it shows."""
+    GalleryWall(None)

@@ -1,0 +1,138 @@
+"""What happens on the Train tab: handlers that make one call to the studio and return updates."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.identifiers import dataset_id_in
+from app.session import owner_of
+from app.tabs.choices import base_model_note, learning_rate_choices, learning_rate_value
+from app.views import Views
+from app.widgets.message import said
+from app.wording import in_words
+from backend.contract import DatasetId
+from backend.datasets import Intake, Upload
+from backend.errors import InvalidRequest
+from backend.studio import Studio
+
+_NEW = ""  # the choice of no dataset yet
+_WISHES = (
+    "lora_name", "trigger_word", "steps", "rank", "learning_rate", "resolution", "batch_size", "save_every",
+    "prior_preservation", "seed",
+)  # fmt: skip
+
+
+class TrainHandlers:
+    """What happens on the tab. Every method returns updates for the components named in `build`."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._views = Views(studio.media, studio.base_models)
+
+    def list_datasets(self, chosen: str, request: gr.Request) -> Any:
+        datasets = self._studio.datasets.of_owner(owner_of(request))
+        choices = [("New dataset…", _NEW), *((f"{each.name} · {len(each.images)}", each.id) for each in datasets)]
+        newest = datasets[0].id if datasets else _NEW
+        return gr.Dropdown(choices=choices, value=chosen or newest, visible=bool(datasets))
+
+    def choose(self, dataset_id: DatasetId, request: gr.Request) -> tuple[Any, Any]:
+        if not dataset_id:
+            return None, self.zone()
+        try:
+            dataset = self._studio.datasets.get(owner_of(request), dataset_id_in(dataset_id))
+        except Exception as error:
+            return None, self.zone(note=in_words(error))
+        return self._views.dataset(dataset), self.zone(compact=True)
+
+    def sample(self, request: gr.Request) -> tuple[Any, ...]:
+        try:
+            dataset = self._studio.datasets.sample(owner_of(request))
+        except Exception as error:
+            return None, self.zone(note=in_words(error)), _NEW, gr.skip(), gr.skip()
+        return self._views.dataset(dataset), self.zone(compact=True), dataset.id, "Zorbot", "zorbot"
+
+    def upload(self, files: list[str], dataset_id: DatasetId, request: gr.Request) -> tuple[Any, ...]:
+        """Take files into the chosen dataset, or into a new one. The last output empties the file box."""
+        uploads = [Upload(Path(file).name, Path(file)) for file in files or []]
+        try:
+            if dataset_id:
+                intake = self._studio.datasets.add(owner_of(request), dataset_id_in(dataset_id), uploads)
+            else:
+                intake = self._studio.datasets.create_from(owner_of(request), _name_for(uploads), uploads)
+        except Exception as error:
+            return gr.skip(), self.zone(compact=bool(dataset_id), note=in_words(error)), dataset_id, None
+        refused = [{"name": each.name, "reason": each.reason} for each in intake.refused]
+        zone = self.zone(compact=True, note=_came_of(intake), refused=refused)
+        return self._views.dataset(intake.dataset), zone, intake.dataset.id, None
+
+    def save_captions(self, payload: Any, request: gr.Request) -> dict[str, str]:
+        """Store captions the grid sends: {"dataset_id": …, "captions": {content hash: text}}."""
+        try:
+            owner = owner_of(request)
+            dataset_id, captions = _checked_captions(payload)
+            self._studio.datasets.set_captions(owner, dataset_id, captions)
+        except Exception as error:
+            return {"error": in_words(error)}
+        return {}
+
+    def choose_base_model(self, base_model: str) -> tuple[Any, ...]:
+        spec = self._studio.base_models[base_model]
+        usual = spec.training
+        return (
+            base_model_note(spec),
+            usual.steps,
+            usual.rank,
+            gr.Dropdown(
+                choices=learning_rate_choices(usual.learning_rate), value=learning_rate_value(usual.learning_rate)
+            ),
+            ", ".join(str(side) for side in usual.resolution),
+            usual.batch_size,
+            usual.save_every,
+            usual.prior_preservation,
+        )
+
+    def start(self, dataset_id: DatasetId, base_model: str, *values: Any, request: gr.Request) -> tuple[Any, Any]:
+        """Return the run to open, or the sentence that says why there is none."""
+        wishes = dict(zip(_WISHES, values, strict=True))
+        wishes["resolution"] = [side.strip() for side in str(wishes["resolution"]).split(",")]
+        try:
+            owner = owner_of(request)
+            if not dataset_id:
+                raise InvalidRequest("There are no pictures to train on yet.", "Add some, or take the sample pictures.")
+            run_id = self._studio.training.start(owner, dataset_id_in(dataset_id), base_model, **wishes)
+        except Exception as error:
+            return gr.skip(), said("train", in_words(error))
+        return {"run_id": run_id}, said("train")
+
+    def zone(self, **shown: Any) -> dict[str, Any]:
+        limits = self._studio.limits
+        return {"target": "files", "max_bytes": limits.file_bytes, "max_archive_bytes": limits.total_bytes, **shown}
+
+
+def _name_for(uploads: list[Upload]) -> str:
+    """A new dataset is called as its archive is, else by its day."""
+    archives = [upload.path.stem for upload in uploads if upload.path.suffix.lower() == ".zip"]
+    return (archives[0] if archives else time.strftime("Pictures of %-d %B, %H:%M"))[:80]
+
+
+def _came_of(intake: Intake) -> str:
+    parts = [f"{intake.added} {'picture' if intake.added == 1 else 'pictures'} added"]
+    if intake.merged:
+        parts.append(f"{intake.merged} there already")
+    if intake.refused:
+        parts.append(f"{len(intake.refused)} not taken")
+    return ", ".join(parts) + "."
+
+
+def _checked_captions(payload: Any) -> tuple[DatasetId, dict[str, str]]:
+    """The page's own script sends these, but anybody can."""
+    dataset_id, captions = (
+        (payload.get("dataset_id"), payload.get("captions")) if isinstance(payload, dict) else ("", 0)
+    )
+    if not isinstance(dataset_id, str) or not isinstance(captions, dict):
+        raise InvalidRequest("These captions can't be read.", "Reload the page.")
+    if not all(isinstance(text, str) for text in captions.values()):
+        raise InvalidRequest("A caption is not text.", "Reload the page.")
+    return dataset_id_in(payload.get("dataset_id")), captions

@@ -1,0 +1,11 @@
+"""Where files are dropped or picked, and the invitation to try the sample pictures."""
+
+from app.widgets import Widget
+
+
+class Dropzone(Widget):
+    """Hands files to the gr.File whose id is in `value["target"]`; triggers 'sample'.
+
+    Its value: {"target": element id, "max_bytes": a file, "compact": whether there are pictures already,
+    "refused": [{"name", "reason"}], "note": what came of the last files}.
+    """

@@ -1,0 +1,11 @@
+"""Chooses LoRAs to prompt with, how strongly each acts, and offers their trigger words."""
+
+from app.widgets import Widget
+
+class LoraPicker(Widget):
+    """Its value: {"loras": [{"key", "strength"}], "architecture": the base model's, "base_model": its name}."""
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component

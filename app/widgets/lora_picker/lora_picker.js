@@ -1,0 +1,79 @@
+const { make, poll, get, type_into, open_tab } = atelier;
+const root = element.querySelector('.lora-picker'), choices = root.querySelector('.choices'), chosen = root.querySelector('.chosen');
+const search = root.querySelector('.search'), none = root.querySelector('.none');
+const SEARCH_FROM = 9;
+let loras = [], version = '', known = false;
+
+const value = () => ({ loras: [], architecture: '', base_model: '', ...props.value });
+const set = uses => { props.value = { ...value(), loras: uses }; paint(); };
+const fits = lora => lora.architecture === value().architecture;
+const picture = lora => lora?.thumb ? make('img', { class: 'thumb', src: lora.thumb, alt: '', loading: 'lazy' }) : make('span', { class: 'thumb' });
+const file_name = key => key.split('/').at(-1).replace('.safetensors', '');
+
+const choice = lora => {
+  const why = fits(lora) ? '' : `Made for ${lora.base_model}`;
+  return make('button', { type: 'button', class: 'choice', 'aria-disabled': why ? 'true' : null, title: why ? `${lora.name} is ${why[0].toLowerCase()}${why.slice(1)} and does not fit ${value().base_model}.` : lora.name,
+    onclick: () => { if (!why) set([...value().loras, { key: lora.key, strength: 1 }]); } },
+    picture(lora), make('span', {}, make('b', { text: lora.name }), make('small', { text: why || lora.detail || lora.trigger_word || lora.base_model })));
+};
+
+const trigger_chip = lora => {
+  const word = lora?.trigger_word, box = document.querySelector('#prompt textarea');
+  if (!word || !box || box.value.toLowerCase().includes(word.toLowerCase())) return null;
+  return make('button', { type: 'button', class: 'trigger', text: `+ Put “${word}” into the prompt`, onclick: () => {
+    const text = box.value.trim();
+    if (!text.toLowerCase().includes(word.toLowerCase())) type_into('#prompt textarea', text ? `${text}, ${word}` : word);
+    paint();
+  } });
+};
+
+const row = use => {
+  const lora = loras.find(each => each.key === use.key), name = lora?.name || file_name(use.key);
+  const shown = make('output', { text: use.strength.toFixed(2) });
+  const range = make('input', { type: 'range', min: 0, max: 1.5, step: .05, value: use.strength, 'aria-label': `Strength of ${name}`, oninput: () => {
+    shown.textContent = (+range.value).toFixed(2);
+    props.value = { ...value(), loras: value().loras.map(each => each.key === use.key ? { ...each, strength: +range.value } : each) };
+  } });
+  return make('li', {}, picture(lora),
+    make('span', { class: 'name' }, make('b', { text: name }), make('small', { text: lora?.detail || lora?.trigger_word || '' })),
+    make('button', { type: 'button', class: 'remove', 'aria-label': `Remove ${name}`, text: '×', onclick: () => set(value().loras.filter(each => each.key !== use.key)) }),
+    make('label', { class: 'strength' }, document.createTextNode('Strength'), range, shown), trigger_chip(lora));
+};
+
+const paint = () => {
+  const focused = root.contains(document.activeElement);
+  // One that does not fit the base model would only fail later.
+  const unfit = value().loras.filter(use => { const lora = loras.find(each => each.key === use.key); return lora && !fits(lora); });
+  if (unfit.length) props.value = { ...value(), loras: value().loras.filter(use => !unfit.includes(use)) };
+  const uses = value().loras, taken = new Set(uses.map(use => use.key)), wanted = search.value.trim().toLowerCase();
+  const left = loras.filter(lora => !taken.has(lora.key) && `${lora.name} ${lora.trigger_word} ${lora.detail}`.toLowerCase().includes(wanted));
+  left.sort((a, b) => fits(b) - fits(a));
+  chosen.replaceChildren(...uses.map(row));
+  choices.replaceChildren(...left.map(choice));
+  search.hidden = loras.length < SEARCH_FROM;
+  none.hidden = !known || left.length > 0 || (loras.length > 0 && !wanted);
+  none.replaceChildren(...(loras.length ? [document.createTextNode('No LoRA is called that.')] : [
+    document.createTextNode('None yet: the base model draws by itself. '), make('button', { type: 'button', text: 'Train one', onclick: () => open_tab('train') })]));
+  if (focused && !root.contains(document.activeElement)) (chosen.lastElementChild?.querySelector('input') || choices.firstElementChild)?.focus({ preventScroll: true });
+};
+
+const refresh = poll({
+  element: root,
+  failed: () => {},
+  read: async () => {
+    const news = await get(`/api/loras?since=${version}`);
+    if (news) { ({ loras, version } = news); known = true; paint(); }
+    return 8000;
+  },
+});
+search.addEventListener('input', paint);
+watch('value', () => { paint(); refresh(); });
+document.addEventListener('input', event => {
+  if (!event.target.closest('#prompt')) return;
+  // Only the chips depend on the prompt: the sliders keep their place.
+  [...chosen.children].forEach((item, index) => {
+    item.querySelector('.trigger')?.remove();
+    const chip = trigger_chip(loras.find(each => each.key === value().loras[index]?.key));
+    if (chip) item.append(chip);
+  });
+});

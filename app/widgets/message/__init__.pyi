@@ -1,0 +1,15 @@
+"""A sentence beside a button: what went wrong, or what is missing."""
+
+from app.widgets import Widget
+
+class Message(Widget):
+    """Its value: {"id": what scripts know it by, "text": the sentence or ''}."""
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+def said(identifier: str, text: str = "") -> dict[str, str]:
+    """Return the value that shows a sentence."""
+    return {"id": identifier, "text": text}

@@ -1,0 +1,10 @@
+"""One picture, large, with everything known of it and everything that can be done with it."""
+
+from app.widgets import Widget
+
+
+class PictureView(Widget):
+    """Opens on the window's event 'atelier:picture' {ids, at, near_end}; triggers 'reuse' with {"image_id"}.
+
+    It stands beside the tabs: a dialog inside a hidden tab would stay hidden.
+    """

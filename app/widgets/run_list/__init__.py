@@ -1,0 +1,7 @@
+"""The list of trainings, newest first, kept up to date while it is seen."""
+
+from app.widgets import Widget
+
+
+class RunList(Widget):
+    """It asks the app's routes for what it shows; its value is not used."""

@@ -1,0 +1,11 @@
+"""The bar at the top: name, what is going on, light or dark."""
+
+from app.widgets import Widget
+
+class TopBar(Widget):
+    """Asks for the trainings by itself. Setting its value to {"run_id": …} opens that run: it is always there to do so."""
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component

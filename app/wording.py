@@ -1,0 +1,34 @@
+"""What a screen says when something went wrong: a sentence, never a stack trace."""
+
+import logging
+
+from backend.errors import AtelierError
+
+_log = logging.getLogger(__name__)
+
+# The contract names a field as code does; a person knows it by its label.
+_LABELS = {
+    "lora_name": "The name",
+    "trigger_word": "The trigger word",
+    "learning_rate": "The learning rate",
+    "batch_size": "The batch size",
+    "save_every": "“Save every”",
+    "resolution": "The resolution",
+    "steps": "“Steps”",
+    "rank": "The rank",
+    "seed": "The seed",
+    "prompt": "The prompt",
+    "guidance": "The guidance",
+    "count": "The number of pictures",
+}
+
+
+def in_words(error: Exception) -> str:
+    """Return what to tell a person about an error; one that nobody foresaw goes to the log with its traceback."""
+    if not isinstance(error, AtelierError):
+        _log.error("something unforeseen", exc_info=error)
+        return "Something went wrong inside the studio. Nothing was lost; its log says more. Try again."
+    sentence = str(error)
+    for field, label in _LABELS.items():
+        sentence = sentence.replace(f"'{field}'", label)
+    return sentence
