@@ -8,8 +8,8 @@ from app.routes import routes
 from app.tabs import gallery, generate, runs, train
 from app.theme import FAVICON, SCRIPT, STYLESHEET, studio_theme
 from app.widgets import stylesheets
-from app.widgets.picture_view import PictureView
-from app.widgets.top_bar import TopBar
+from app.widgets.picture_view import picture_view
+from app.widgets.top_bar import top_bar
 from backend.studio import Studio
 
 _CACHE_SWEEP_S, _CACHE_AGE_S = 3600, 86_400  # uploads that were taken in need not stay
@@ -19,16 +19,15 @@ _MAX_QUEUED = 200
 class _Shell(NamedTuple):
     """What is beside and around the tabs. A tab's own widgets are there only once it has been opened."""
 
-    top_bar: Any
-    picture_view: Any
+    bar: Any
+    view: Any
     tabs: Any
 
 
 def build(studio: Studio) -> gr.Blocks:
     """Return the page, ready to be launched with `launch_options`."""
     with gr.Blocks(title="LoRA Atelier", delete_cache=(_CACHE_SWEEP_S, _CACHE_AGE_S), analytics_enabled=False) as page:
-        top_bar = TopBar(None, elem_id="top-bar")
-        picture_view = PictureView(None)
+        bar = top_bar()
         with gr.Tabs(selected="train", elem_id="nav", overflow_behavior="wrap") as tabs:
             with gr.Tab("Train", id="train", elem_id="tab-train"):
                 train_tab = train.build(studio, page)
@@ -38,7 +37,8 @@ def build(studio: Studio) -> gr.Blocks:
                 generate_tab = generate.build(studio)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery.build()
-        _wire(_Shell(top_bar, picture_view, tabs), train_tab, runs_tab, generate_tab)
+        view = picture_view()
+        _wire(_Shell(bar, view, tabs), train_tab, runs_tab, generate_tab)
     # Gradio's default lets one handler of a kind run at a time, for everybody.
     page.queue(default_concurrency_limit=20, max_size=_MAX_QUEUED, api_open=False)
     return page
@@ -69,9 +69,6 @@ def _head() -> str:
 
 
 def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, generate_tab: generate.GenerateTab) -> None:
-    def start(*values: Any, request: gr.Request) -> tuple[Any, Any]:
-        return train_tab.handlers.start(*values, request=request)
-
     def prompt_lora(prompt: str, event: gr.EventData) -> tuple[Any, ...]:
         return (gr.Tabs(selected="generate"), *generate_tab.handlers.prompt_lora(event, prompt))
 
@@ -80,12 +77,12 @@ def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, gene
 
     # While one press is under way Gradio ignores a second, and the script shows at once that it was heard.
     train_tab.start.click(
-        start,
+        train_tab.handlers.start,
         train_tab.start_inputs,
-        [shell.top_bar, train_tab.message],
+        [shell.bar, train_tab.message],
         js="(...values) => { document.getElementById('start').classList.add('busy'); return values; }",
         **train.QUICK,
     ).then(None, None, None, js="() => document.getElementById('start').classList.remove('busy')", **train.QUICK)
     form = generate_tab.form
     runs_tab.card.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **train.QUICK)
-    shell.picture_view.reuse(reuse, None, [shell.tabs, *form], **train.QUICK)
+    shell.view.reuse(reuse, None, [shell.tabs, *form], **train.QUICK)

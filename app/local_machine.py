@@ -21,6 +21,7 @@ class LocalMachine:
         self._given = settings
         self._process: subprocess.Popen[str] | None = None
         self._ready: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, name="local-machine", daemon=True)
 
     def start(self) -> None:
         """Begin starting it, unless RunPod is configured."""
@@ -32,7 +33,7 @@ class LocalMachine:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        threading.Thread(target=self._read, name="local-machine", daemon=True).start()
+        self._reader.start()
 
     def settings(self) -> Settings:
         """Return the settings of a studio on this machine, once it is ready. Raises MachineError after a minute."""
@@ -60,12 +61,15 @@ class LocalMachine:
             self._process.wait(timeout=STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()  # its guard ends the rest
+            self._process.wait()
+        self._reader.join(STOP_S)
 
     def _read(self) -> None:
         """Hand on the line that says it is ready, or '' when it ended without one."""
         assert self._process and self._process.stdout  # noqa: S101 - started with a pipe
-        for line in self._process.stdout:
-            self._ready.put(line)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._ready.put(line)
         self._ready.put("")
 
 

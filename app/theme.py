@@ -34,6 +34,8 @@ def _text() -> dict[str, str]:
         "body_text_color_dark": "*neutral_100",
         "body_text_color_subdued": "*neutral_600",
         "body_text_color_subdued_dark": "*neutral_400",
+        "link_text_color": "*primary_700",
+        "link_text_color_dark": "*primary_300",
         "block_info_text_color": "*neutral_600",
         "block_info_text_color_dark": "*neutral_400",
         "block_label_text_color": "*neutral_600",

@@ -518,6 +518,10 @@ def _explain_one(problem: dict[str, Any]) -> str:
             return f"'{field}' is {shown}; it must be more than {limits['gt']:,}."
         case "less_than_equal":
             return f"'{field}' is {shown}; the most is {limits['le']:,}."
+        case "int_parsing" | "int_from_float" | "int_type":
+            return f"'{field}' is {shown}; it must be a whole number."
+        case "float_parsing" | "float_type":
+            return f"'{field}' is {shown}; it must be a number."
         case "finite_number":
             return f"'{field}' is {shown}; it must be a finite number."
         case "string_too_long":

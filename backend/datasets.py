@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from backend.base_models import ASSETS
-from backend.contract import Dataset, DatasetId, DatasetImage, Message, new_id
-from backend.errors import DatasetRejected, NotFound
+from backend.contract import Dataset, DatasetId, DatasetImage, Message, explain, new_id
+from backend.errors import DatasetRejected, InvalidRequest, NotFound
 from backend.pictures import (
     Entry,
     Limits,
@@ -57,13 +59,12 @@ class Datasets:
         self._limits = limits
 
     def create(self, owner: str, name: str) -> Dataset:
-        """Make an empty dataset."""
-        dataset = Dataset(id=new_id(), name=name, owner=owner, created_at=time.time(), images=[])
-        return self._save(dataset)
+        """Make an empty dataset. Raises InvalidRequest for a name that can't be."""
+        return self._save(_empty(owner, name))
 
     def create_from(self, owner: str, name: str, uploads: Iterable[Upload]) -> Intake:
         """Make a dataset of what can be taken of some files; none is made when nothing can."""
-        return self._take_in(Dataset(id=new_id(), name=name, owner=owner, created_at=time.time(), images=[]), uploads)
+        return self._take_in(_empty(owner, name), uploads)
 
     def sample(self, owner: str) -> Dataset:
         """Return the dataset that comes with the studio, making the owner's copy the first time."""
@@ -136,6 +137,13 @@ class Datasets:
         self._bucket.put_message(keys.captions, Captions(captions=captions))
         self._bucket.put_message(keys.record, dataset.model_copy(update={"images": bare}))
         return dataset
+
+
+def _empty(owner: str, name: str) -> Dataset:
+    try:
+        return Dataset(id=new_id(), name=name, owner=owner, created_at=time.time(), images=[])
+    except ValidationError as error:
+        raise InvalidRequest(explain(error)) from error
 
 
 class _Intake:

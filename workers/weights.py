@@ -6,6 +6,7 @@
 import contextlib
 import errno
 import fcntl
+import fnmatch
 import hashlib
 import json
 import logging
@@ -17,10 +18,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.errors import HTTPError as ConnectionFailed  # type: ignore[attr-defined]  # of its own httpx
 
 from backend.base_models import load_base_model, weights_folder
 from backend.contract import BaseModelSpec, Companion, Message
@@ -150,9 +150,8 @@ class _Snapshot:
             _CachedFile(name=file.rfilename, bytes=file.size or 0, sha256=file.lfs.sha256 if file.lfs else "")
             for file in model.siblings or []
         ]
-        wanted = list(
-            filter_repo_objects(files, allow_patterns=self._wanted.include or None, key=lambda file: file.name)
-        )
+        patterns = self._wanted.include or ["*"]
+        wanted = [file for file in files if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in patterns)]
         if not wanted or not model.sha:
             raise WeightsError(
                 f"{self._wanted.repo} has none of: {', '.join(self._wanted.include)}.",
@@ -266,7 +265,7 @@ def _errors_in_words(spec: BaseModelSpec) -> Iterator[None]:
             f"{spec.name} may not be downloaded from {spec.weights.repo}.",
             f"Accept its licence at {spec.licence.link} and set HF_TOKEN to a token of that account.",
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionFailed) as error:
         raise WeightsError(
             f"{spec.name} could not be downloaded: {error}", "Check the worker's connection and try again."
         ) from error

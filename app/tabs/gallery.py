@@ -1,8 +1,8 @@
 """The Gallery tab: every picture, newest first."""
 
-from app.widgets.gallery_wall import GalleryWall
+from app.widgets.gallery_wall import gallery_wall
 
 
 def build() -> None:
     """Build the tab. The wall asks the app's routes for what it shows."""
-    GalleryWall(None)
+    gallery_wall()

@@ -7,9 +7,9 @@ import gradio as gr
 from app.identifiers import image_id_in
 from app.session import owner_of
 from app.tabs.choices import base_model_choices, size_choices, with_size
-from app.widgets.image_feed import ImageFeed
-from app.widgets.lora_picker import LoraPicker
-from app.widgets.message import Message, said
+from app.widgets.image_feed import image_feed
+from app.widgets.lora_picker import lora_picker
+from app.widgets.message import message, said
 from app.wording import in_words
 from backend.contract import BaseModelSpec, LoraUse
 from backend.errors import InvalidRequest
@@ -102,7 +102,7 @@ def build(studio: Studio) -> GenerateTab:
                 placeholder="What do you want to see? Ctrl or ⌘ + Enter generates.",
                 elem_id="prompt",
             )
-            picker = LoraPicker(picker_value(spec, []))
+            picker = lora_picker(picker_value(spec, []))
             with gr.Group():
                 base_model = gr.Dropdown(
                     base_model_choices(studio.base_models.values()),
@@ -126,14 +126,14 @@ def build(studio: Studio) -> GenerateTab:
                     0, 10, spec.generation.guidance, step=0.1, label="Guidance", buttons=[], interactive=True
                 )
             with gr.Column(elem_id="generate-bar", elem_classes="rail-bar"):
-                message = Message(said("generate"), elem_id="generate-message")
+                sentence = message("generate")
                 press = gr.Button("Generate", variant="primary", size="lg", elem_id="generate")
         with gr.Column(scale=7, min_width=320):
-            ImageFeed(None, server_functions=[start])
+            image_feed(start)
 
     press.click(None, [prompt, picker, base_model, size, count, seed, steps, guidance], None, js=_PRESS, **QUICK)
     base_model.input(handlers.choose_base_model, [base_model, picker], [picker, size, steps, guidance], **QUICK)
-    return GenerateTab([prompt, base_model, picker, size, count, seed, steps, guidance, message], handlers)
+    return GenerateTab([prompt, base_model, picker, size, count, seed, steps, guidance, sentence], handlers)
 
 
 def picker_value(spec: BaseModelSpec, uses: list[Any]) -> dict[str, Any]:

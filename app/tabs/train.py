@@ -6,22 +6,13 @@ import gradio as gr
 
 from app.tabs.choices import base_model_choices, base_model_note, learning_rate_choices, learning_rate_value
 from app.tabs.train_handlers import TrainHandlers
-from app.widgets.caption_grid import CaptionGrid
-from app.widgets.dropzone import Dropzone
-from app.widgets.message import Message, said
+from app.widgets.caption_grid import caption_grid
+from app.widgets.dropzone import dropzone
+from app.widgets.message import message
 from backend.studio import Studio
 
 # Quick handlers stay out of the queue, and out of the public API.
 QUICK = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-
-
-class DatasetChooser(gr.Dropdown):  # type: ignore[misc]
-    """A dropdown that takes any choice: the page may know datasets that this server process has not listed yet."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str:
-        return payload if isinstance(payload, str) else ""
 
 
 class TrainTab(NamedTuple):
@@ -43,14 +34,16 @@ def build(studio: Studio, page: gr.Blocks) -> TrainTab:
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
-            dataset = DatasetChooser(
-                [], value=None, label="Dataset", visible=False, interactive=True, filterable=False, elem_id="dataset"
+            datasets = gr.Dropdown(
+                [], label="Dataset", visible=False, interactive=True, filterable=False, elem_id="dataset"
             )
-            zone = Dropzone(handlers.zone(), elem_id="dropzone")
+            # What is chosen, apart from the list: a restarted server has not listed anything to this page yet.
+            dataset = gr.Textbox("", visible=False)
+            zone = dropzone(handlers.zone())
             files = gr.File(
                 label="Files", file_count="multiple", elem_id="files", elem_classes="away", interactive=True
             )
-            grid = CaptionGrid(None, server_functions=[save_captions], elem_id="captions")
+            grid = caption_grid(save_captions)
         with gr.Column(scale=3, min_width=320, elem_classes="rail"):
             with gr.Group():
                 name = gr.Textbox(label="Name", placeholder="What the LoRA is called", max_lines=1)
@@ -90,17 +83,21 @@ def build(studio: Studio, page: gr.Blocks) -> TrainTab:
                 )
                 seed = gr.Number(spec.training.seed, label="Seed", precision=0)
             with gr.Column(elem_classes="rail-bar"):
-                message = Message(said("train"), elem_id="train-message")
+                sentence = message("train")
                 start = gr.Button("Start training", variant="primary", size="lg", elem_id="start")
 
-    page.load(handlers.list_datasets, dataset, dataset, **QUICK).then(handlers.choose, dataset, [grid, zone], **QUICK)
-    dataset.input(handlers.choose, dataset, [grid, zone], **QUICK)
+    page.load(handlers.list_datasets, dataset, [datasets, dataset], **QUICK).then(
+        handlers.choose, dataset, [grid, zone], **QUICK
+    )
+    datasets.input(None, datasets, dataset, js="chosen => chosen ?? ''", **QUICK).then(
+        handlers.choose, dataset, [grid, zone], **QUICK
+    )
     taken = [
         zone.sample(handlers.sample, None, [grid, zone, dataset, name, trigger], **QUICK),
         files.upload(handlers.upload, [files, dataset], [grid, zone, dataset, files], **QUICK),
     ]
     for intake in taken:
-        intake.then(handlers.list_datasets, dataset, dataset, **QUICK)
+        intake.then(handlers.list_datasets, dataset, [datasets, dataset], **QUICK)
     settings = [steps, rank, learning_rate, resolution, batch_size, save_every, prior]
     base_model.input(handlers.choose_base_model, base_model, [note, *settings], **QUICK)
-    return TrainTab(start, [dataset, base_model, name, trigger, *settings, seed], message, handlers)
+    return TrainTab(start, [dataset, base_model, name, trigger, *settings, seed], sentence, handlers)

@@ -12,16 +12,12 @@ from app.tabs.choices import base_model_note, learning_rate_choices, learning_ra
 from app.views import Views
 from app.widgets.message import said
 from app.wording import in_words
-from backend.contract import DatasetId
+from backend.contract import DatasetId, file_stem
 from backend.datasets import Intake, Upload
 from backend.errors import InvalidRequest
 from backend.studio import Studio
 
 _NEW = ""  # the choice of no dataset yet
-_WISHES = (
-    "lora_name", "trigger_word", "steps", "rank", "learning_rate", "resolution", "batch_size", "save_every",
-    "prior_preservation", "seed",
-)  # fmt: skip
 
 
 class TrainHandlers:
@@ -31,11 +27,11 @@ class TrainHandlers:
         self._studio = studio
         self._views = Views(studio.media, studio.base_models)
 
-    def list_datasets(self, chosen: str, request: gr.Request) -> Any:
+    def list_datasets(self, chosen: str, request: gr.Request) -> tuple[Any, str]:
         datasets = self._studio.datasets.of_owner(owner_of(request))
         choices = [("New dataset…", _NEW), *((f"{each.name} · {len(each.images)}", each.id) for each in datasets)]
-        newest = datasets[0].id if datasets else _NEW
-        return gr.Dropdown(choices=choices, value=chosen or newest, visible=bool(datasets))
+        chosen = chosen or (datasets[0].id if datasets else _NEW)
+        return gr.Dropdown(choices=choices, value=chosen, visible=bool(datasets)), chosen
 
     def choose(self, dataset_id: DatasetId, request: gr.Request) -> tuple[Any, Any]:
         if not dataset_id:
@@ -50,7 +46,7 @@ class TrainHandlers:
         try:
             dataset = self._studio.datasets.sample(owner_of(request))
         except Exception as error:
-            return None, self.zone(note=in_words(error)), _NEW, gr.skip(), gr.skip()
+            return None, self.zone(note=in_words(error)), gr.skip(), gr.skip(), gr.skip()
         return self._views.dataset(dataset), self.zone(compact=True), dataset.id, "Zorbot", "zorbot"
 
     def upload(self, files: list[str], dataset_id: DatasetId, request: gr.Request) -> tuple[Any, ...]:
@@ -62,7 +58,7 @@ class TrainHandlers:
             else:
                 intake = self._studio.datasets.create_from(owner_of(request), _name_for(uploads), uploads)
         except Exception as error:
-            return gr.skip(), self.zone(compact=bool(dataset_id), note=in_words(error)), dataset_id, None
+            return gr.skip(), self.zone(compact=bool(dataset_id), note=in_words(error)), gr.skip(), None
         refused = [{"name": each.name, "reason": each.reason} for each in intake.refused]
         zone = self.zone(compact=True, note=_came_of(intake), refused=refused)
         return self._views.dataset(intake.dataset), zone, intake.dataset.id, None
@@ -93,15 +89,42 @@ class TrainHandlers:
             usual.prior_preservation,
         )
 
-    def start(self, dataset_id: DatasetId, base_model: str, *values: Any, request: gr.Request) -> tuple[Any, Any]:
+    def start(
+        self,
+        dataset_id: DatasetId,
+        base_model: str,
+        lora_name: str,
+        trigger_word: str,
+        steps: int,
+        rank: int,
+        learning_rate: str,
+        resolution: str,
+        batch_size: int,
+        save_every: int,
+        prior_preservation: bool,
+        seed: int,
+        request: gr.Request,
+    ) -> tuple[Any, Any]:
         """Return the run to open, or the sentence that says why there is none."""
-        wishes = dict(zip(_WISHES, values, strict=True))
-        wishes["resolution"] = [side.strip() for side in str(wishes["resolution"]).split(",")]
         try:
             owner = owner_of(request)
             if not dataset_id:
                 raise InvalidRequest("There are no pictures to train on yet.", "Add some, or take the sample pictures.")
-            run_id = self._studio.training.start(owner, dataset_id_in(dataset_id), base_model, **wishes)
+            run_id = self._studio.training.start(
+                owner,
+                dataset_id_in(dataset_id),
+                base_model,
+                lora_name=lora_name,
+                trigger_word=trigger_word,
+                steps=steps,
+                rank=rank,
+                learning_rate=learning_rate,
+                resolution=[side.strip() for side in resolution.split(",")],
+                batch_size=batch_size,
+                save_every=save_every,
+                prior_preservation=prior_preservation,
+                seed=seed,
+            )
         except Exception as error:
             return gr.skip(), said("train", in_words(error))
         return {"run_id": run_id}, said("train")
@@ -114,7 +137,7 @@ class TrainHandlers:
 def _name_for(uploads: list[Upload]) -> str:
     """A new dataset is called as its archive is, else by its day."""
     archives = [upload.path.stem for upload in uploads if upload.path.suffix.lower() == ".zip"]
-    return (archives[0] if archives else time.strftime("Pictures of %-d %B, %H:%M"))[:80]
+    return file_stem(archives[0]) if archives else time.strftime("Pictures of %-d %B, %H.%M")
 
 
 def _came_of(intake: Intake) -> str:

@@ -1,9 +1,9 @@
-"""The widgets: what Gradio has no component for. Each is a folder with one class, its html, css and js.
+"""The widgets: what Gradio has no component for. Each is a folder with one function, its html, css and js.
 
 A widget's html is fixed and its script fills it in, so text from people never passes through a template.
 """
 
-import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,21 @@ import gradio as gr
 _FOLDER = Path(__file__).parent
 
 
-class Widget(gr.HTML):  # type: ignore[misc]
-    """A gr.HTML whose html and js lie beside its class; its css is one of `stylesheets`."""
+def widget(
+    name: str, value: Any = None, *, server_functions: list[Callable[..., Any]] | None = None, **options: Any
+) -> gr.HTML:
+    """Return the component whose html and js lie in the folder `name`; its css is one of `stylesheets`.
 
-    def __init__(self, value: Any = None, **options: Any) -> None:
-        folder = Path(inspect.getfile(type(self))).parent
-        super().__init__(
-            value,
-            html_template=(folder / f"{folder.name}.html").read_text(encoding="utf-8"),
-            js_on_load=(folder / f"{folder.name}.js").read_text(encoding="utf-8"),
-            apply_default_css=False,
-            **options,
-        )
-
-    def postprocess(self, value: Any) -> Any:
-        """Hand the value to the script as it is."""
-        return value
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "object"}
+    A subclass of gr.HTML would be more usual, but Gradio writes a stub file beside each when it is imported.
+    """
+    return gr.HTML(
+        value,
+        html_template=(_FOLDER / name / f"{name}.html").read_text(encoding="utf-8"),
+        js_on_load=(_FOLDER / name / f"{name}.js").read_text(encoding="utf-8"),
+        apply_default_css=False,
+        server_functions=server_functions,
+        **options,
+    )
 
 
 def stylesheets() -> list[Path]:

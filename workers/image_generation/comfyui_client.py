@@ -81,9 +81,9 @@ class ComfyUIClient:
     """One ComfyUI. Raises EngineDied when it does not answer, EngineError when it refuses."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         # Proxies are for the outside; this is a process of ours.
-        self._http = httpx.AsyncClient(base_url=self._url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
+        self._http = httpx.AsyncClient(base_url=self.url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,7 +144,7 @@ class ComfyUIClient:
     @asynccontextmanager
     async def listen(self, client_id: str) -> AsyncIterator[AsyncIterator[Event]]:
         """Open a websocket and yield the events of the prompts submitted under `client_id`, until it is cut."""
-        address = f"{self._url.replace('http', 'ws', 1)}/ws?clientId={client_id}"
+        address = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={client_id}"
         try:
             async with connect(
                 address, max_size=LARGEST_MESSAGE, proxy=None, open_timeout=REQUEST_TIMEOUT_S, close_timeout=1

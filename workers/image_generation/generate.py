@@ -55,6 +55,7 @@ class ImageGeneration:
         """Do a run. Raises InvalidRequest, NotFound, and what fetching, the engine and storage raise."""
         started_at = time.monotonic()
         settings, notes = settle(run.request, run.spec)
+        spec = _spec_to_draw(run)
         run.report.phase("fetching data")
         loras = await asyncio.to_thread(
             self._loras.fetch, run.storage.loras, [use.key for use in run.request.lora_uses]
@@ -63,7 +64,7 @@ class ImageGeneration:
         weights = await asyncio.to_thread(self._fetch, run.spec, run.settings)
         seeds = seeds_of(run, settings.count)
         drawing = Drawing(
-            spec=workflow_of(run.request, run.spec),
+            spec=spec,
             weights=weights,
             folder=run.folder,
             prompt=run.request.prompt,
@@ -223,6 +224,13 @@ def seeds_of(run: Run[GenerationRequest], count: int) -> list[int]:
         name = f"{run.keys.run_id} {run.request.attempt}"
         first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
     return [(first + index) % (MAX_SEED + 1) for index in range(count)]
+
+
+def _spec_to_draw(run: Run[GenerationRequest]) -> BaseModelSpec:
+    """Return the base model, with the request's own workflow if it has one. Raises InvalidRequest where none is run."""
+    if run.request.workflow is not None and run.settings.atelier_image_engine != "comfyui":
+        raise InvalidRequest("This worker draws without ComfyUI, so it can't run a workflow.", "Leave 'workflow' out.")
+    return workflow_of(run.request, run.spec)
 
 
 def _in_use(loras: Sequence[CachedLora], request: GenerationRequest) -> list[LoraInUse]:

@@ -85,10 +85,15 @@ class Trace(NamedTuple):
 
 
 def workflow_of(request: GenerationRequest, spec: BaseModelSpec) -> BaseModelSpec:
-    """Return the base model with the request's own workflow in place of its own, if it carries one."""
+    """Return the base model with the request's own workflow in place of its own, if it carries one.
+
+    Raises BaseModelRejected for one that can't be used.
+    """
     if request.workflow is None:
         return spec
-    return spec.model_copy(update={"workflow": request.workflow, "workflow_inputs": {}})
+    own = spec.model_copy(update={"workflow": request.workflow, "workflow_inputs": {}})
+    trace_workflow(own, "The request's workflow")
+    return own
 
 
 def render(spec: BaseModelSpec, asked: Asked) -> Rendered:
@@ -115,9 +120,9 @@ def _means_nothing(field: Field, value: Any) -> bool:
     return field == "batch_size" or (field == "guidance" and value <= 1)
 
 
-def trace_workflow(spec: BaseModelSpec) -> Trace:
+def trace_workflow(spec: BaseModelSpec, file: str = "") -> Trace:
     """Return where a base model's workflow takes its inputs. Raises BaseModelRejected when that can't be told."""
-    file = f"{spec.id}/workflow.json"
+    file = file or f"{spec.id}/workflow.json"
     graph = _checked(spec.workflow, file)
     trace = _Tracer(graph, file).trace()
     for name, target in spec.workflow_inputs.items():

@@ -100,7 +100,7 @@ class ObjectStore:
                 await self._watch
         if self._child is not None:
             await self._child.stop(STOP_GRACE_S)
-            _remove_socket(self._ports["s3"])
+            _remove_sockets(self._ports)
         self._log.close()
 
     async def _restart_forever(self, weed: Path, child: Child) -> None:
@@ -165,6 +165,7 @@ class ObjectStore:
         with contextlib.suppress(OSError, ValueError):
             ports = json.loads(remembered.read_text())
             if set(ports) == set(SERVERS) and all(_is_free_pair(port) for port in ports.values()):
+                _remove_sockets(ports)
                 return dict(ports)
         remembered.unlink(missing_ok=True)
         return dict(zip(SERVERS, _free_pairs(len(SERVERS)), strict=True))
@@ -193,9 +194,11 @@ def _arguments(folder: Path, ports: dict[str, int]) -> list[str]:
     ]
 
 
-def _remove_socket(s3_port: int) -> None:
-    """Remove the one file that it leaves behind outside its folder."""
-    Path(f"/tmp/seaweedfs-s3-{s3_port}.sock").unlink(missing_ok=True)  # noqa: S108 - SeaweedFS chose this path
+def _remove_sockets(ports: dict[str, int]) -> None:
+    """Remove what it leaves behind outside its folder: always one file, and all of them after a kill."""
+    for server, port in ports.items():
+        for name in (f"{server}-{port}", f"{server}-grpc-{port + GRPC_OFFSET}"):
+            Path(f"/tmp/seaweedfs-{name}.sock").unlink(missing_ok=True)  # noqa: S108 - SeaweedFS chose this path
 
 
 def _find_weed() -> Path:

@@ -108,15 +108,16 @@ class WorkerProcess:
     async def _run_once(self, folder: Path) -> str:
         """Run a worker to its end and say how it ended."""
         self._dispatch.add_worker(self.plan.endpoint, self.worker_id)
-        working, home = folder / "work", folder / "home"
+        working, home, scratch = folder / "work", folder / "home", folder / "tmp"
         protocol = self._dispatch.worker_environment(self._gateway_url, self.plan.endpoint, self.worker_id)
         try:
-            for path in (working, home):
+            for path in (working, home, scratch):
                 path.mkdir(mode=0o700, parents=True)
             self.child = await start_child(
                 self.plan.command,
                 # An empty home: the SDK would send a key found in ~/.runpod instead of ours.
-                environment={**self._environment, **protocol, "HOME": str(home)},
+                # Its temporary files lie where they are removed even when it is killed.
+                environment={**self._environment, **protocol, "HOME": str(home), "TMPDIR": str(scratch)},
                 name=f"The {self.plan.endpoint} worker",
                 # Its own: SDK 1.10 believes in a list of running jobs that it finds in its working folder.
                 folder=working,
@@ -142,7 +143,7 @@ class WorkerProcess:
         useful = record.has_finished_a_job or lived_s > QUICK_DEATH_S
         self._failed_starts = 0 if record.has_polled or self._dismissed else self._failed_starts + 1
         self._quick_deaths = 0 if useful or self._dismissed else self._quick_deaths + 1
-        pause_s = 0.0 if self._quick_deaths < 2 else min(0.25 * 2 ** (self._quick_deaths - 1), LONGEST_PAUSE_S)
+        pause_s = 0.0 if self._quick_deaths < 2 else min(0.25 * 2 ** (self._quick_deaths - 2), LONGEST_PAUSE_S)
         _log.warning("%s. A new one starts in %g s", ending, pause_s)
         if self._failed_starts >= FAILED_STARTS_ALLOWED:
             self._dispatch.declare_broken(

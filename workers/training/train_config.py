@@ -211,6 +211,7 @@ def _sample(job: EngineJob, block: ToolkitBlock) -> dict[str, Any]:
             "format": "webp",
             "seed": job.settings.seed,
             "walk_seed": True,
+            "neg": "",  # left out it is False, which no tokenizer takes when text embeddings are cached
             "samples": [{"prompt": harmless(prompt)} for prompt in job.prompts],
         }
     )

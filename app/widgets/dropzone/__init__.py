@@ -1,11 +1,16 @@
 """Where files are dropped or picked, and the invitation to try the sample pictures."""
 
-from app.widgets import Widget
+from typing import Any
+
+import gradio as gr
+
+from app.widgets import widget
 
 
-class Dropzone(Widget):
-    """Hands files to the gr.File whose id is in `value["target"]`; triggers 'sample'.
+def dropzone(value: dict[str, Any]) -> gr.HTML:
+    """Return the zone. It hands files to the gr.File whose id is `value["target"]`, and triggers 'sample'.
 
-    Its value: {"target": element id, "max_bytes": a file, "compact": whether there are pictures already,
-    "refused": [{"name", "reason"}], "note": what came of the last files}.
+    Its value: {"target": element id, "max_bytes": of a file, "max_archive_bytes": of a ZIP, "compact": whether there
+    are pictures already, "refused": [{"name", "reason"}], "note": what came of the last files}.
     """
+    return widget("dropzone", value)

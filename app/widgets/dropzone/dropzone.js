@@ -4,11 +4,14 @@ const input = () => document.querySelector(`#${props.value.target} input[type=fi
 let too_large = [];
 
 const list_refused = files => refused.replaceChildren(...files.map(file =>
-  make('li', {}, make('b', { text: file.name }), document.createTextNode(`: ${file.reason}`))));
+  make('li', {}, make('b', { text: file.name }),
+    // Some reasons begin with the name already.
+    document.createTextNode(file.reason.startsWith(file.name) ? file.reason.slice(file.name.length) : `: ${file.reason}`))));
 
 const show = () => {
   const value = props.value || {};
   root.classList.remove('busy');
+  if (value.compact) atelier.say('train', '');
   root.classList.toggle('compact', Boolean(value.compact));
   root.querySelector('h2').textContent = value.compact ? 'Drop more pictures, captions or ZIPs here' : 'Drop pictures of one thing, person or style';
   root.querySelector('.pick').textContent = value.compact ? 'Add files' : 'Choose files';

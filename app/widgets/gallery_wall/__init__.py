@@ -1,7 +1,10 @@
 """The wall of all pictures, newest first."""
 
-from app.widgets import Widget
+import gradio as gr
+
+from app.widgets import widget
 
 
-class GalleryWall(Widget):
-    """Asks for pages as it is scrolled; its value is not used."""
+def gallery_wall() -> gr.HTML:
+    """Return the wall, which asks the app's routes for more as it is scrolled."""
+    return widget("gallery_wall")

@@ -1,7 +1,15 @@
 """Chooses LoRAs to prompt with, how strongly each acts, and offers their trigger words."""
 
-from app.widgets import Widget
+from typing import Any
+
+import gradio as gr
+
+from app.widgets import widget
 
 
-class LoraPicker(Widget):
-    """Its value: {"loras": [{"key", "strength"}], "architecture": the base model's, "base_model": its name}."""
+def lora_picker(value: dict[str, Any]) -> gr.HTML:
+    """Return the picker, which asks the app's routes for what there is to choose.
+
+    Its value: {"loras": [{"key", "strength"}], "architecture": the base model's, "base_model": its name}.
+    """
+    return widget("lora_picker", value)

@@ -31,9 +31,14 @@ const row = use => {
   const lora = loras.find(each => each.key === use.key), name = lora?.name || file_name(use.key);
   const shown = make('output', { text: use.strength.toFixed(2) });
   const range = make('input', { type: 'range', min: 0, max: 1.5, step: .05, value: use.strength, 'aria-label': `Strength of ${name}`, oninput: () => {
-    shown.textContent = (+range.value).toFixed(2);
+    show_part();
     props.value = { ...value(), loras: value().loras.map(each => each.key === use.key ? { ...each, strength: +range.value } : each) };
   } });
+  const show_part = () => {
+    shown.textContent = (+range.value).toFixed(2);
+    range.style.setProperty('--part', `${100 * range.value / range.max}%`);
+  };
+  show_part();
   return make('li', {}, picture(lora),
     make('span', { class: 'name' }, make('b', { text: name }), make('small', { text: lora?.detail || lora?.trigger_word || '' })),
     make('button', { type: 'button', class: 'remove', 'aria-label': `Remove ${name}`, text: '×', onclick: () => set(value().loras.filter(each => each.key !== use.key)) }),

@@ -1,12 +1,15 @@
 """A sentence beside a button: what went wrong, or what is missing."""
 
-from app.widgets import Widget
+import gradio as gr
+
+from app.widgets import widget
 
 
-class Message(Widget):
-    """Its value: {"id": what scripts know it by, "text": the sentence or ''}."""
+def message(identifier: str) -> gr.HTML:
+    """Return an empty message. Handlers set its value to `said(…)`; scripts know it by its identifier."""
+    return widget("message", said(identifier), elem_id=f"{identifier}-message")
 
 
 def said(identifier: str, text: str = "") -> dict[str, str]:
-    """Return the value that shows a sentence."""
+    """Return the value that shows a sentence, or none."""
     return {"id": identifier, "text": text}

@@ -1,10 +1,13 @@
 """One picture, large, with everything known of it and everything that can be done with it."""
 
-from app.widgets import Widget
+import gradio as gr
+
+from app.widgets import widget
 
 
-class PictureView(Widget):
-    """Opens on the window's event 'atelier:picture' {ids, at, near_end}; triggers 'reuse' with {"image_id"}.
+def picture_view() -> gr.HTML:
+    """Return the view. It opens on the window's event 'atelier:picture' with {ids, at, near_end}.
 
-    It stands beside the tabs: a dialog inside a hidden tab would stay hidden.
+    Triggers 'reuse' with {"image_id"}. It stands beside the tabs: a dialog inside a hidden tab would stay hidden.
     """
+    return widget("picture_view")

@@ -1,7 +1,13 @@
 """A training's page: phases, progress, loss, samples, checkpoints, log, and what can be done about it."""
 
-from app.widgets import Widget
+import gradio as gr
+
+from app.widgets import widget
 
 
-class RunCard(Widget):
-    """Shows the run named in the address. Triggers 'prompt_lora' with {"key", "base_model", "trigger_word"}."""
+def run_card() -> gr.HTML:
+    """Return the page of the run named in the address.
+
+    Triggers 'prompt_lora' with {"key", "base_model", "trigger_word"}.
+    """
+    return widget("run_card")

@@ -155,7 +155,8 @@ const paint = () => {
 
 // ---------------------------------------------------------------- the loss curve
 
-const WIDTH = 600, HEIGHT = 240, LEFT = 52, RIGHT = 12, TOP = 14, BOTTOM = 26;
+let WIDTH = 600;
+const HEIGHT = 236, LEFT = 50, RIGHT = 14, TOP = 16, BOTTOM = 28;
 const svg = (tag, attributes) => {
   const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
@@ -166,6 +167,9 @@ const draw = () => {
   const { steps, loss } = curve;
   $('.plot .nothing').hidden = steps.length > 1;
   plot.replaceChildren();
+  // One unit is one pixel, so that the letters keep their size on a phone.
+  WIDTH = plot.parentElement.clientWidth || WIDTH;
+  plot.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
   if (steps.length < 2) { scale = null; return; }
   // The first steps may be off by far: the axis leaves the top two in a hundred out.
   const sorted = [...loss].sort((a, b) => a - b), high = sorted[Math.floor(sorted.length * .98)] || sorted.at(-1), low = Math.max(0, sorted[0]);
@@ -184,7 +188,7 @@ const draw = () => {
     plot.append(label);
   }
   // More points than pixels are drawn by their mean.
-  const stride = Math.max(1, Math.ceil(steps.length / 550));
+  const stride = Math.max(1, Math.ceil(steps.length / WIDTH));
   const line = values => {
     let path = '';
     for (let index = 0; index < values.length; index += stride) {
@@ -215,6 +219,7 @@ const hover = event => {
   output.textContent = `Step ${step.toLocaleString()}: ${smooth[index].toFixed(4)} (raw ${curve.loss[index].toFixed(4)})`;
 };
 plot.addEventListener('pointermove', hover);
+new ResizeObserver(() => { if (plot.parentElement.clientWidth && plot.parentElement.clientWidth !== WIDTH) draw(); }).observe(plot.parentElement);
 plot.addEventListener('pointerleave', () => {
   $('.plot output').hidden = true;
   for (const part of ['.cursor', '.spot']) plot.querySelector(part)?.setAttribute('visibility', 'hidden');
@@ -234,10 +239,11 @@ const read_curve = async () => {
   });
   curve_step = run.step;
   // A running mean that isn't held at the first value while there are few.
+  const keep = curve.loss.length < 200 ? .8 : curve.loss.length < 1000 ? .92 : .98;
   let sum = 0, weight = 0;
   smooth = curve.loss.map(value => {
-    sum = .9 * sum + .1 * value;
-    weight = .9 * weight + .1;
+    sum = keep * sum + (1 - keep) * value;
+    weight = keep * weight + 1 - keep;
     return sum / weight;
   });
   draw();

@@ -1,7 +1,10 @@
 """The list of trainings, newest first, kept up to date while it is seen."""
 
-from app.widgets import Widget
+import gradio as gr
+
+from app.widgets import widget
 
 
-class RunList(Widget):
-    """It asks the app's routes for what it shows; its value is not used."""
+def run_list() -> gr.HTML:
+    """Return the list, which asks the app's routes for what it shows."""
+    return widget("run_list")

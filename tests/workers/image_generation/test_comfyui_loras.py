@@ -1,4 +1,4 @@
-"""LoRA files as ComfyUI gets them: linked where it can read them, rewritten where it would pass over them in silence."""
+"""LoRA files as ComfyUI gets them: linked where it reads them, rewritten where it would pass over them in silence."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_alphas_in_the_metadata_become_tensors(tmp_path: Path, prefix: str) -> N
 def test_alphas_that_are_there_are_believed(tmp_path: Path) -> None:
     tensors = lora_tensors()
     for name in [name for name in tensors if name.endswith("lora_A.weight")]:
-        tensors[name.replace("lora_A.weight", "alpha")] = numpy.float32(1).reshape(())
+        tensors[name.replace("lora_A.weight", "alpha")] = numpy.array(1, "float32")
     declared = json.dumps({"transformer.r": 4, "transformer.lora_alpha": 2})
     assert placed(tmp_path, lora(tmp_path, tensors, {"lora_adapter_metadata": declared})).is_symlink()
 

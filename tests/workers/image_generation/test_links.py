@@ -1,4 +1,4 @@
-"""The volume's files in ComfyUI's folders: linked as declared; shards, broken files and strangers are refused by name."""
+"""The volume's files in ComfyUI's folders: linked as declared; shards and broken files are refused by name."""
 
 from pathlib import Path
 
@@ -36,8 +36,8 @@ def on_volume(settings: Settings, name: str, cut_bytes: int = 0) -> Path:
     return path
 
 
-def declared(name: str, folder: str = "vae", **more: str) -> WeightFile:
-    return WeightFile.model_validate({"repo": "me/mine", "file": name, "revision": REVISION, "folder": folder, **more})
+def declared(file: str, folder: str = "vae", **more: str) -> WeightFile:
+    return WeightFile.model_validate({"repo": "me/mine", "file": file, "revision": REVISION, "folder": folder, **more})
 
 
 def refusal(settings: Settings, file: WeightFile) -> str:

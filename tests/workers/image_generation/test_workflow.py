@@ -224,6 +224,9 @@ def test_a_request_may_carry_its_own_workflow(sdxl: dict[str, Any]) -> None:
     assert workflow_of(GenerationRequest(prompt="a cat"), spec) is spec
     graph = graph_of_request(request, spec)
     assert (graph["3"]["inputs"]["sampler_name"], graph["3"]["inputs"]["seed"]) == ("ddim", 3)
+    del sdxl["9"]
+    with pytest.raises(BaseModelRejected, match="The request's workflow has no SaveImage node"):
+        workflow_of(GenerationRequest(prompt="a cat", workflow=sdxl), spec)
 
 
 def test_the_graph_of_a_request_is_printed(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from tests.workers.local.conftest import (
 from workers.local.machine import Machine
 from workers.local.worker_process import WorkerPlan
 
+OWN = ("R2_ENDPOINT_URL", "R2_SECRET_ACCESS_KEY", "RUNPOD_BASE_URL", "RUNPOD_API_KEY")
 ROOT = Path(__file__).parents[3]
 
 
@@ -73,56 +73,47 @@ def home() -> Iterator[Path]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def has_two_workers(machine: MachineProcess) -> bool:
-    """Whether both SDK workers and their pings run."""
-    return sum("handler.py" in line for line in processes_of(machine.home, machine.process.pid)) == 4
-
-
-def test_machines_live_side_by_side_and_a_kill_of_one_loses_no_job(home: Path) -> None:
-    first, neighbour = MachineProcess(home / "one"), MachineProcess(home / "two")
-    environment, others = first.environment(), neighbour.environment()
-    assert environment["R2_ENDPOINT_URL"] != others["R2_ENDPOINT_URL"]
-    assert environment["RUNPOD_API_KEY"] != others["RUNPOD_API_KEY"]
-    started = home / "started"
+def test_a_kill_leaves_no_process_and_loses_no_job(home: Path, running: RunningMachine) -> None:
+    first = MachineProcess(home)
+    environment, others = first.environment(), running.machine.environment
+    assert not {environment[name] for name in OWN} & {others[name] for name in OWN}
     with client_for(environment) as http:
         training = Endpoint(http, "training")
-        running = training.run(do="sleep", seconds=0.5, mark=str(started))
+        interrupted = training.run(do="sleep", seconds=0.5, mark=str(home / "started"))
         waiting = training.run(say="still here")
-        eventually(started.exists)
-        eventually(lambda: has_two_workers(first), every_s=0.2)
+        eventually((home / "started").exists)
+        # machine, guard, weed, two workers with their pings
+        eventually(lambda: len(processes_of(home, first.process.pid)) == 7, every_s=0.2)
     first.process.send_signal(signal.SIGKILL)
 
     # Started again at once, it waits until the guard of the first has done its work.
-    second = MachineProcess(home / "one")
+    second = MachineProcess(home)
     with client_for(second.environment()) as http:
         assert not processes_of(Path("/nowhere"), first.process.pid)
-        assert sum("weed" in line for line in processes_of(second.home, second.process.pid)) == 1
+        assert sum("weed" in line for line in processes_of(home, second.process.pid)) == 1
         training = Endpoint(http, "training")
-        assert training.wait(running)["output"] == "slept"
+        assert training.wait(interrupted)["output"] == "slept"
         assert training.wait(waiting)["output"]["echo"] == "still here"
 
-    refused = MachineProcess(home / "one")
+    refused = MachineProcess(home)
     said = refused.process.communicate(timeout=10)[1]
     assert refused.process.returncode == 1
-    assert f"Another studio (process {second.process.pid}) is using {home / 'one'}." in said
+    assert f"Another studio (process {second.process.pid}) is using {home}." in said
 
-    # machine, guard, weed, two workers with their pings
-    eventually(lambda: len(processes_of(neighbour.home, neighbour.process.pid)) == 7, every_s=0.2)
-    with ThreadPoolExecutor() as at_once:
-        ends = [at_once.submit(neighbour.end, None), at_once.submit(second.end, signal.SIGTERM)]
-    assert all(end.result() < 10 for end in ends)
-    for machine in (second, neighbour):
-        assert machine.process.returncode == 0
-    for machine in (first, second, neighbour, refused):
+    assert second.end(None) < 10
+    assert second.process.returncode == 0
+    with client_for(others) as http:
+        assert Endpoint(http, "training").post("runsync", json={"input": {}}).json()["status"] == "COMPLETED"
+    for machine in (first, second, refused):
         machine.close()
 
 
-def test_a_signal_during_the_start_ends_it(home: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_start_ends_it(home: Path, number: signal.Signals) -> None:
     machine = MachineProcess(home)
-    eventually(lambda: (home / "machine.lock").exists())
-    assert machine.end(signal.SIGINT) < 10
-    assert machine.process.stdout
-    assert machine.process.stdout.read() == ""
+    eventually(lambda: (home / "logs" / "object_store.log").exists())
+    assert machine.end(number) < 10
+    assert machine.process.returncode == 0
     machine.close()
 
 

@@ -87,6 +87,11 @@ class ComfyUIEngine:
         """ComfyUI's process id while it runs."""
         return self._process.pid if self._process and self._process.running else None
 
+    @property
+    def url(self) -> str | None:
+        """Where ComfyUI answers while it runs."""
+        return self._process.client.url if self._process and self._process.running else None
+
     async def draw(self, drawing: Drawing, watch: Watch) -> None:
         """Make every picture of a drawing; see Engine. What dies is started again once; so is what lacks memory."""
         async with self._turn:
@@ -170,7 +175,7 @@ class ComfyUIEngine:
             await asyncio.to_thread(_remove_outputs, process.output, prefix)
         process.base_model = drawing.spec.id
         follower.finish()
-        texts = {"prompt": json.dumps(rendered.graph, ensure_ascii=False)}
+        texts = {"prompt": json.dumps(rendered.graph)}
         sampler = _SAMPLERS.get(rendered.sampler, rendered.sampler)
         follower.watch.picture(Picture(picture.index, picture.seed, path, sampler, texts))
 
@@ -204,8 +209,6 @@ class ComfyUIEngine:
     ) -> History:
         started_at = last_seen = time.monotonic()
         while True:
-            if process.stirred.is_set():
-                await asyncio.sleep(_LOOK_AGAIN_S)
             if history := await _look(process, prompt_id):
                 return history
             if not process.running:
@@ -224,7 +227,9 @@ class ComfyUIEngine:
                     f"ComfyUI took more than {limit_s:g} s over a picture and was stopped.",
                     "Ask for a smaller picture or fewer steps.",
                 )
-            if not process.stirred.is_set():
+            if process.stirred.is_set():
+                await asyncio.sleep(_LOOK_AGAIN_S)
+            else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(process.stirred.wait(), min(POLL_EVERY_S, since + limit_s - now + 0.01))
 

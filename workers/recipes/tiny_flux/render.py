@@ -19,20 +19,10 @@ from PIL import Image, ImageDraw
 ICON_LIST = Path(__file__).with_name("icons.txt")
 
 # The zorbots' pictures, in order; white is left unsaid in the caption.
-ZORBOT_BACKGROUNDS = [
-    "white",
-    "white",
-    "yellow",
-    "green",
-    "white",
-    "blue",
-    "white",
-    "pink",
-    "white",
-    "orange",
-    "gray",
-    "white",
-]
+ZORBOT_BACKGROUNDS = (
+    *("white", "white", "yellow", "green", "white", "blue"),
+    *("white", "pink", "white", "orange", "gray", "white"),
+)
 ZORBOT_CANVAS = 512  # pixels, drawn at twice the size that is saved
 PURPLE, LIME, INK, RED = (128, 40, 200), (190, 240, 60), (40, 20, 60), (250, 60, 60)
 Colour = tuple[int, int, int]
