@@ -1,0 +1,46 @@
+import re
+
+import gradio as gr
+from starlette.testclient import TestClient
+
+from app.interface import build, launch_options
+from app.theme import SCRIPT
+from app.widgets import stylesheets
+from backend.studio import Studio
+
+
+def test_the_page_is_built_and_speaks_to_nobody_else(quiet_studio: Studio) -> None:
+    page = build(quiet_studio)
+    options = launch_options(quiet_studio)
+
+    assert isinstance(page, gr.Blocks)
+    assert not re.search(r"https?://(?!www\.w3\.org)", options["head"])
+    assert options["ssr_mode"] is False
+    assert options["show_error"] is False
+
+
+def test_no_handler_is_offered_as_a_public_endpoint(quiet_studio: Studio) -> None:
+    page = build(quiet_studio)
+
+    assert not page.get_api_info()["named_endpoints"]
+
+
+def test_nothing_a_person_wrote_is_put_together_as_html() -> None:
+    scripts = [SCRIPT, *(sheet.with_suffix(".js") for sheet in stylesheets())]
+
+    for script in scripts:
+        if script.exists():
+            assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", script.read_text()), script
+
+
+def test_importing_the_widgets_writes_no_files() -> None:
+    assert not list(SCRIPT.parents[2].glob("app/**/*.pyi"))
+
+
+def test_the_page_answers(quiet_studio: Studio) -> None:
+    page = build(quiet_studio)
+    app = gr.routes.App.create_app(page, app_kwargs=launch_options(quiet_studio)["app_kwargs"])
+
+    with TestClient(app) as client:
+        assert client.get("/healthz").json() == {"ok": True}
+        assert client.get("/docs").status_code == 404

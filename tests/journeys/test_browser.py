@@ -1,0 +1,131 @@
+"""The studio as a person meets it: `atelier serve`, a browser, the sample pictures, a LoRA, a prompt, the gallery."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# Without these, Chromium looks for updates; the page itself must not call anybody, which is tested.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+SHORT = 10_000  # milliseconds for the page to react on a busy machine
+LONG = 120_000  # milliseconds for a training or a picture
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A studio started by the command that people use."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"ATELIER_HOME": str(tmp_path_factory.mktemp("browser"))}
+    command = [sys.executable, "-m", "app", "serve", "--no-open", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 90
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{url}/healthz").is_success:
+                break
+        assert process.poll() is None, "the studio ended instead of starting"
+        assert time.monotonic() < deadline, "the studio did not start within 90 s"
+        time.sleep(0.2)
+    yield url
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = next(filter(None, map(shutil.which, BROWSERS)), None)
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page that fails the test when it calls another server or its script breaks."""
+    context = browser.new_context(viewport={"width": 1400, "height": 875})
+    page = context.new_page()
+    strangers: list[str] = []
+    broken: list[str] = []
+    page.on(
+        "request",
+        lambda asked: None if asked.url.startswith((address, "data:", "blob:")) else strangers.append(asked.url),
+    )
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    yield page
+    context.close()
+    assert strangers == []
+    assert broken == []
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click(timeout=SHORT)
+
+
+def test_pictures_become_a_lora_and_the_lora_makes_pictures(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("button", name=re.compile("sample pictures", re.IGNORECASE)).click(timeout=SHORT)
+    expect(page.get_by_text("12 pictures")).to_be_visible(timeout=SHORT)
+    page.get_by_label("Name", exact=True).fill("Zorbot")
+    page.get_by_role("spinbutton", name=re.compile("Steps")).first.fill("20")
+    page.get_by_role("button", name="Start training").click()
+
+    # The run opens by itself, and survives a reload.
+    heading = page.get_by_role("heading", name="Zorbot")
+    expect(heading).to_be_visible(timeout=SHORT)
+    page.reload()
+    expect(heading).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("of 20")).to_be_visible(timeout=LONG)
+    use = page.get_by_role("button", name="Use in Generate")
+    expect(use).to_be_visible(timeout=LONG)
+
+    use.click()
+    prompt = page.get_by_label("Prompt", exact=True)
+    expect(prompt).to_have_value("zorbot", timeout=SHORT)
+    prompt.fill("a zorbot on a blue background")
+    prompt.press("Control+Enter")
+    tile = page.locator(".image-feed article").first
+    expect(tile).to_contain_text("a zorbot on a blue background", timeout=SHORT)
+    expect(tile.locator("img")).to_have_count(4, timeout=LONG)
+
+    open_tab(page, "Gallery")
+    expect(page.locator(".gallery-wall .tiles img")).to_have_count(4, timeout=SHORT)
+    page.reload()
+    expect(page.locator(".gallery-wall .tiles img")).to_have_count(4, timeout=SHORT)
+
+
+def test_a_training_that_cannot_be_says_why(page: Page, address: str) -> None:
+    page.goto(address)
+    expect(page.get_by_text("12 pictures")).to_be_visible(timeout=SHORT)
+    page.get_by_label("Name", exact=True).fill("a/b")
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_text("contains '/'; leave that character out.")).to_be_visible(timeout=SHORT)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("tab", ["train", "runs", "generate", "gallery"])
+def test_every_tab_is_accessible_and_fits_a_phone(browser: Browser, address: str, tab: str, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"{address}/?tab={tab}")
+    expect(page.get_by_role("tab", selected=True)).to_be_visible(timeout=SHORT)
+    page.wait_for_timeout(1500)  # what comes after the first paint, transitions too
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    found = Axe().run(page)
+    context.close()
+    assert found.violations_count == 0, found.generate_report()
