@@ -1,7 +1,9 @@
+"""Gradio wants an event loop to be running when a page is built, else it makes one that it never closes."""
+
 import re
 
 import gradio as gr
-from starlette.testclient import TestClient
+from httpx import ASGITransport, AsyncClient
 
 from app.interface import build, launch_options
 from app.theme import SCRIPT
@@ -9,7 +11,7 @@ from app.widgets import stylesheets
 from backend.studio import Studio
 
 
-def test_the_page_is_built_and_speaks_to_nobody_else(quiet_studio: Studio) -> None:
+async def test_the_page_is_built_and_speaks_to_nobody_else(quiet_studio: Studio) -> None:
     page = build(quiet_studio)
     options = launch_options(quiet_studio)
 
@@ -19,7 +21,7 @@ def test_the_page_is_built_and_speaks_to_nobody_else(quiet_studio: Studio) -> No
     assert options["show_error"] is False
 
 
-def test_no_handler_is_offered_as_a_public_endpoint(quiet_studio: Studio) -> None:
+async def test_no_handler_is_offered_as_a_public_endpoint(quiet_studio: Studio) -> None:
     page = build(quiet_studio)
 
     assert not page.get_api_info()["named_endpoints"]
@@ -37,10 +39,10 @@ def test_importing_the_widgets_writes_no_files() -> None:
     assert not list(SCRIPT.parents[2].glob("app/**/*.pyi"))
 
 
-def test_the_page_answers(quiet_studio: Studio) -> None:
+async def test_the_page_answers(quiet_studio: Studio) -> None:
     page = build(quiet_studio)
     app = gr.routes.App.create_app(page, app_kwargs=launch_options(quiet_studio)["app_kwargs"])
 
-    with TestClient(app) as client:
-        assert client.get("/healthz").json() == {"ok": True}
-        assert client.get("/docs").status_code == 404
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://studio") as client:
+        assert (await client.get("/healthz")).json() == {"ok": True}
+        assert (await client.get("/docs")).status_code == 404

@@ -16,7 +16,11 @@ from backend.errors import LoraRejected
 MAX_HEADER_BYTES = 100 * 2**20  # what the safetensors library reads at most
 THUMBNAIL_SIDE = 256  # pixels
 # Tools know these families by the names sd-scripts gave them; any other goes by its own.
-_MODELSPEC_NAMES = {"flux": "flux-1-dev", "sdxl": "stable-diffusion-xl-v1-base", "sd35-large": "stable-diffusion-3.5-large"}
+_MODELSPEC_NAMES = {
+    "flux": "flux-1-dev",
+    "sdxl": "stable-diffusion-xl-v1-base",
+    "sd35-large": "stable-diffusion-3.5-large",
+}
 
 
 def describe(
