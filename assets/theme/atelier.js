@@ -36,7 +36,7 @@ window.atelier = (() => {
 
   // ---------------------------------------------------------------- the server
 
-  const SILENT = 'The studio does not answer. It is asked again shortly; nothing is lost.';
+  const SILENT = 'The studio does not answer.';
   const ask_server = async (path, options = {}) => {
     let reply;
     try {
@@ -56,6 +56,12 @@ window.atelier = (() => {
   };
   const post = path => ask_server(path, { method: 'POST' });
 
+  // Calls a widget's server function. Gradio answers with nothing when the server is away, or never.
+  const call = (promise, seconds = 20) => Promise.race([
+    promise.then(answer => answer ?? { error: SILENT }, () => ({ error: SILENT })),
+    new Promise(resolve => setTimeout(() => resolve({ error: SILENT }), seconds * 1000)),
+  ]);
+
   // Calls `read` again and again while `element` can be seen; `read` returns the milliseconds to the next time.
   // After a failure `failed` gets the sentence, and the pauses double up to half a minute.
   const poll = ({ element, read, failed }) => {
@@ -73,7 +79,7 @@ window.atelier = (() => {
         misses = 0;
       } catch (error) {
         misses += 1;
-        failed(error.message, error);
+        failed(error.status === 404 ? error.message : `${error.message} It is asked again shortly; nothing is lost.`, error);
         pause = Math.min(30000, 1000 * 2 ** misses);
       }
       busy = false;
@@ -200,7 +206,7 @@ window.atelier = (() => {
   };
 
   return {
-    make, duration, ago, bytes, rate, capital, STATUS, get, post, poll, confirm, toast, say,
+    make, duration, ago, bytes, rate, capital, STATUS, get, post, call, poll, confirm, toast, say,
     parameters, address, open_tab, open_run, current_tab, toggle_theme, type_into,
   };
 })();

@@ -1,4 +1,4 @@
-const { make } = atelier;
+const { make, call } = atelier;
 const root = element.querySelector('.caption-grid'), pictures = root.querySelector('.pictures');
 const filter = root.querySelector('.filter'), saved = root.querySelector('.saved'), none = root.querySelector('.none');
 const AFTER_TYPING_MS = 500, AGAIN_MS = 4000;
@@ -18,12 +18,12 @@ const send = async () => {
   if (sending || !waiting.size) return;
   const [[id, captions]] = waiting;
   waiting.delete(id);
-  sending = server.save_captions({ dataset_id: id, captions }).catch(() => ({ error: 'The studio does not answer.' }));
+  sending = call(server.save_captions({ dataset_id: id, captions }));
   const answer = await sending;
   sending = null;
   if (answer.error) {
     waiting.set(id, { ...captions, ...waiting.get(id) });
-    say(`Not saved. ${answer.error}`, true);
+    say(`Not saved yet. ${answer.error}`, true);
     timer = setTimeout(send, AGAIN_MS);
   } else if (waiting.size) {
     send();

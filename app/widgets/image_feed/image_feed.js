@@ -1,6 +1,7 @@
-const { make, poll, get, post, ago, capital, say, STATUS } = atelier;
+const { make, poll, get, post, call, ago, capital, say, STATUS } = atelier;
 const root = element.querySelector('.image-feed'), blocks = root.querySelector('.blocks'), empty = root.querySelector('.empty-state');
 const GOING = ['sending', 'queued', 'running', 'cancelling'];
+const TILE = { 1: 360, 2: 290, 3: 230 }; // pixels: the fewer, the larger
 const shown = new Map(); // run id, or the number of a press until its run is known → { node, run }
 let version = '', presses = 0, known = false;
 
@@ -38,7 +39,7 @@ const block = run => {
       make('p', {}, done ? null : make('span', { class: 'state' }, make('i', { class: `dot ${run.status}` }), document.createTextNode(state_words(run))),
         ...facts.map(fact => make('span', { text: fact })))),
     going ? make('div', { class: 'meter', role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-valuenow': Math.round(step_share(run)) }, make('i', { style: `width:${step_share(run)}%` })) : null,
-    run.problem ? problem(run) : make('div', { class: 'tiles', style: `--tile:${run.count === 1 ? 320 : 190}px` },
+    run.problem ? problem(run) : make('div', { class: 'tiles', style: `--tile:${TILE[run.count] || 190}px` },
       ...(done ? run.pictures.map((picture, index) => picture_tile(run, picture, index)) : Array.from({ length: run.count }, () => making_tile(run)))),
     ...run.notes.map(note => make('p', { class: 'note', text: note })));
   return node;
@@ -88,8 +89,7 @@ atelier.generate = async wishes => {
     seed: wishes.seed, width: wishes.width, height: wishes.height, count: wishes.count, pictures: [], notes: [], problem: null };
   put(run);
   arrange(last_runs);
-  let answer;
-  try { answer = await server.start(wishes); } catch { answer = { error: 'The studio does not answer. Press Generate again.' }; }
+  const answer = await call(server.start(wishes));
   const { node } = shown.get(press);
   shown.delete(press);
   if (answer.error) {

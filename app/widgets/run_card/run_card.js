@@ -87,7 +87,8 @@ const problem = () => {
   const box = $('.problem'), cancelled = run.status === 'cancelled';
   box.hidden = !run.problem;
   if (!run.problem) return;
-  const kept = run.checkpoints.length ? ` Kept: ${run.checkpoints.length === 1 ? 'the checkpoint' : `${run.checkpoints.length} checkpoints, the last`} of step ${run.checkpoints.at(-1).step}.` : '';
+  const said = `${run.problem.message} ${run.problem.hint}`, last = run.checkpoints.at(-1);
+  const kept = last && !said.includes('kept') ? ` The checkpoint of step ${last.step.toLocaleString()} is kept.` : '';
   box.classList.toggle('calm', cancelled);
   box.querySelector('b').textContent = run.problem.message;
   box.querySelector('p').textContent = `${run.problem.hint}${kept}`.trim();

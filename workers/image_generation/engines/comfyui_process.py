@@ -13,6 +13,7 @@ from backend.errors import EngineDied, MachineError
 from workers.image_generation.comfyui_client import ComfyUIClient
 from workers.processes import Child, Guard, child_environment, describe_exit, start_child
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MISSING = re.compile(r"\b(unet|clip) missing: (.*)")
 # What Stable Diffusion's own checkpoints leave out, to no harm.
 _HARMLESS = re.compile(r"text_projection|logit_scale")
@@ -92,7 +93,7 @@ class ComfyUIProcess:
 
     async def last_words(self) -> str:
         """Say how it ended, for an error."""
-        lines = " | ".join(self._child.last_lines(3))[-500:]
+        lines = _COLOUR.sub("", " | ".join(self._child.last_lines(3)))[-500:]
         said = f" Its last words: {lines}" if lines else ""
         return f"ComfyUI {describe_exit(await self._child.wait())} in the middle of its work.{said}"
 
@@ -124,6 +125,7 @@ class ComfyUIProcess:
         self.stirred.set()
 
     def _read_line(self, line: str) -> None:
+        line = _COLOUR.sub("", line)
         self.remarks.read(line)
         if self.on_line is not None:
             self.on_line(line)
