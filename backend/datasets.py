@@ -78,7 +78,9 @@ class Datasets:
     def get(self, owner: str, dataset_id: DatasetId) -> Dataset:
         """Return a dataset with its captions. Raises NotFound."""
         keys = DatasetKeys(owner, dataset_id)
-        record = self._bucket.get_message(keys.record, Dataset)
+        record = self._bucket.find_message(keys.record, Dataset)
+        if record is None:
+            raise NotFound("This dataset is not there any more.", "Choose another one.")
         captions = self._captions(keys)
         images = [image.model_copy(update={"caption": captions.get(image.sha256, "")}) for image in record.images]
         return record.model_copy(update={"images": images})
@@ -132,7 +134,8 @@ class Datasets:
 
     def _save(self, dataset: Dataset) -> Dataset:
         keys = DatasetKeys(dataset.owner, dataset.id)
-        captions = {image.sha256: image.caption for image in dataset.images}
+        # Taking many files in lasts: what somebody typed meanwhile is newer than what we read before.
+        captions = {image.sha256: image.caption for image in dataset.images} | self._captions(keys)
         bare = [image.model_copy(update={"caption": ""}) for image in dataset.images]
         self._bucket.put_message(keys.captions, Captions(captions=captions))
         self._bucket.put_message(keys.record, dataset.model_copy(update={"images": bare}))

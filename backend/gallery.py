@@ -4,6 +4,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from backend.contract import ImageRecord
+from backend.errors import NotFound
 from backend.storage import ImageKeys, Storage, record_prefix
 
 PAGE = 60  # pictures
@@ -31,7 +32,9 @@ class Gallery:
 
     def open(self, owner: str, image_id: str) -> ImageRecord:
         """Return everything known of one picture. Raises NotFound."""
-        return self._bucket.get_message(ImageKeys(owner, image_id).record, ImageRecord)
+        if record := self._bucket.find_message(ImageKeys(owner, image_id).record, ImageRecord):
+            return record
+        raise NotFound("This picture is not there any more.", "It may have been deleted elsewhere.")
 
     def delete(self, owner: str, image_ids: list[str]) -> None:
         """Delete pictures for good: the records first, so that none is shown half-deleted."""

@@ -156,9 +156,14 @@ class Runs:
         self._bucket.put_message(keys.submission, submission)
 
     def _read_request(self, keys: RunKeys) -> TrainingRequest | GenerationRequest:
+        request: TrainingRequest | GenerationRequest | None
         if keys.run_id.startswith("train"):
-            return self._bucket.get_message(keys.request, TrainingRequest)
-        return self._bucket.get_message(keys.request, GenerationRequest)
+            request = self._bucket.find_message(keys.request, TrainingRequest)
+        else:
+            request = self._bucket.find_message(keys.request, GenerationRequest)
+        if request:
+            return request
+        raise NotFound(f"There is no run {keys.run_id}.", "It may have been deleted, or belong to somebody else.")
 
     def _state_if_any(self, owner: str, run_id: RunId) -> RunState | None:
         try:

@@ -1,12 +1,13 @@
 """Datasets in real storage: what is taken in, merged, refused, captioned and deleted."""
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from backend.datasets import SAMPLE_ID, Datasets, Upload
-from backend.errors import DatasetRejected, NotFound
+from backend.errors import DatasetRejected, InvalidRequest, NotFound
 from backend.pictures import Limits
 from backend.storage import DatasetKeys, Storage
 
@@ -41,6 +42,30 @@ def test_captions_follow_the_content_whatever_came_first(
     second = intake.dataset.images[1]
     datasets.set_captions(owner, dataset.id, {second.sha256: "another\nrobot"})
     assert [image.caption for image in datasets.get(owner, dataset.id).images] == ["my robot", "another robot"]
+
+
+def test_a_caption_typed_while_files_are_taken_in_is_kept(
+    datasets: Datasets, owner: str, sample_pictures: list[Path]
+) -> None:
+    dataset = datasets.add(owner, datasets.create(owner, "Mine").id, uploads(sample_pictures[0])).dataset
+
+    def sent_slowly() -> Iterator[Upload]:
+        yield from uploads(sample_pictures[1])
+        datasets.set_captions(owner, dataset.id, {dataset.images[0].sha256: "typed meanwhile"})
+
+    datasets.add(owner, dataset.id, sent_slowly())
+
+    assert [image.caption for image in datasets.get(owner, dataset.id).images] == ["typed meanwhile", ""]
+
+
+def test_a_set_of_bad_files_makes_no_dataset(datasets: Datasets, owner: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+    with pytest.raises(DatasetRejected, match=r"bad\.png"):
+        datasets.create_from(owner, "Mine", uploads(bad))
+    with pytest.raises(InvalidRequest, match="empty"):
+        datasets.create_from(owner, " ", [])
+    assert datasets.of_owner(owner) == []
 
 
 def test_copies_are_merged_and_bad_files_refused_by_name(
