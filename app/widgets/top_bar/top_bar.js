@@ -15,8 +15,9 @@ poll({
       going = list.runs.filter(run => ['queued', 'running', 'cancelling'].includes(run.status));
       pill.hidden = !going.length;
       if (going.length) {
-        const [first] = going, share = first.steps ? ` ${Math.floor(100 * first.step / first.steps)} %` : '';
-        pill.querySelector('span').textContent = going.length > 1 ? `${going.length} trainings` : `${first.name}${share}`;
+        const [first] = going, alone = going.length === 1;
+        pill.querySelector('span').textContent = alone ? first.name : `${going.length} trainings`;
+        pill.querySelector('b').textContent = alone && first.steps ? `${Math.floor(100 * first.step / first.steps)} %` : '';
       }
     }
     return going.length ? 4000 : 15000;
