@@ -8,7 +8,6 @@ import time
 from collections import deque
 
 from backend.contract import Checkpoint, Metrics, Phase, PhaseTime, Progress, Sample
-from backend.errors import NotFound
 from backend.storage import RunKeys, Storage
 
 METRICS_STEPS = 500  # steps in one stored stretch of the loss curve
@@ -191,11 +190,3 @@ class Changes:
             storage.loras.put(self.keys.preview, self.preview)
         if self.progress is not None:
             storage.loras.put_message(self.keys.progress, self.progress)
-
-
-def earlier_progress(storage: Storage, keys: RunKeys) -> Progress | None:
-    """Return what an earlier attempt at the same run last said, if anything. Blocks."""
-    try:
-        return storage.loras.get_message(keys.progress, Progress)
-    except NotFound:
-        return None

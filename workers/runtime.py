@@ -22,6 +22,7 @@ from backend.contract import (
     FailureKind,
     GenerationResult,
     JobFailure,
+    Progress,
     Request,
     RunKind,
     TrainingResult,
@@ -40,7 +41,7 @@ from backend.errors import (
 )
 from backend.settings import Settings
 from backend.storage import RunKeys, Storage, direct_job_key
-from workers.report import Report, earlier_progress
+from workers.report import Report
 
 PUBLISH_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Worker(Generic[Q]):
             request, spec, keys = await asyncio.to_thread(self._accept, job)
             if done := await asyncio.to_thread(self._existing_result, keys):
                 return done.model_dump(mode="json")
-            before = await asyncio.to_thread(earlier_progress, self._storage, keys)
+            before = await asyncio.to_thread(self._storage.loras.find_message, keys.progress, Progress)
         except AtelierError as error:
             return {"error": str(error)}
         report = Report(keys, request.attempt, before)

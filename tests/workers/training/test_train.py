@@ -16,6 +16,7 @@ from backend.contract import (
     Dataset,
     DatasetImage,
     LoraRecord,
+    Progress,
     TrainingRequest,
     TrainingResult,
     new_id,
@@ -24,7 +25,7 @@ from backend.contract import (
 from backend.errors import EngineDied, EngineError, InvalidRequest
 from backend.settings import Settings
 from backend.storage import LoraKeys, RunKeys, Storage
-from workers.report import Report, earlier_progress
+from workers.report import Report
 from workers.runtime import Run
 from workers.training.engines import EngineJob, Listener, TrainingPicture
 from workers.training.train import check_request, make_work, train
@@ -72,7 +73,7 @@ def make_run(
         request = TrainingRequest(run_id=keys.run_id, owner=owner, attempt=attempt, base_model=micro.id, **asked)
         folder = tmp_path / f"{keys.run_id}-{attempt}-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
-        report = Report(keys, attempt, earlier_progress(storage, keys))
+        report = Report(keys, attempt, storage.loras.find_message(keys.progress, Progress))
         return Run(request, micro, keys, settings, storage, report, folder)
 
     return make
