@@ -6,6 +6,7 @@ import gradio as gr
 
 from app.routes import routes
 from app.tabs import gallery, generate, runs, train
+from app.tabs.choices import QUICK
 from app.theme import FAVICON, SCRIPT, STYLESHEET, studio_theme
 from app.widgets import stylesheets
 from app.widgets.picture_view import picture_view
@@ -84,8 +85,8 @@ def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, gene
         train_tab.start_inputs,
         [shell.bar, train_tab.message],
         js="(...values) => { document.getElementById('start').classList.add('busy'); return values; }",
-        **train.QUICK,
-    ).then(None, None, None, js="() => document.getElementById('start').classList.remove('busy')", **train.QUICK)
+        **QUICK,
+    ).then(None, None, None, js="() => document.getElementById('start').classList.remove('busy')", **QUICK)
     form = generate_tab.form
-    runs_tab.card.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **train.QUICK)
-    shell.view.reuse(reuse, None, [shell.tabs, *form], **train.QUICK)
+    runs_tab.card.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
+    shell.view.reuse(reuse, None, [shell.tabs, *form], **QUICK)

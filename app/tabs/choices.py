@@ -1,17 +1,24 @@
 """How base models, sizes and learning rates are offered in Gradio's radios and dropdowns, and read back."""
 
 from collections.abc import Iterable
+from typing import Any
+
+import gradio as gr
 
 from backend.contract import BaseModelSpec, Size
 
 _LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 4e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 
+# Quick handlers stay out of the queue, and out of the public API.
+QUICK = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
 Choices = list[tuple[str, str]]
 
 
-def base_model_choices(specs: Iterable[BaseModelSpec]) -> Choices:
-    """Return the base models by name."""
-    return [(spec.name, spec.id) for spec in specs]
+def base_model_dropdown(specs: Iterable[BaseModelSpec], chosen: str) -> Any:
+    """Return the dropdown of base models by name, with the id `chosen` chosen."""
+    choices = [(spec.name, spec.id) for spec in specs]
+    return gr.Dropdown(choices, value=chosen, label="Base model", filterable=False, interactive=True)
 
 
 def base_model_note(spec: BaseModelSpec) -> str:

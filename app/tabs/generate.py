@@ -6,7 +6,7 @@ import gradio as gr
 
 from app.identifiers import image_id_in
 from app.session import owner_of
-from app.tabs.choices import base_model_choices, size_choices, with_size
+from app.tabs.choices import QUICK, base_model_dropdown, size_choices, with_size
 from app.widgets.image_feed import image_feed
 from app.widgets.lora_picker import lora_picker
 from app.widgets.message import message, said
@@ -15,7 +15,6 @@ from backend.contract import BaseModelSpec, LoraUse
 from backend.errors import InvalidRequest
 from backend.studio import Studio
 
-QUICK = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 _WISHES = frozenset({"prompt", "loras", "width", "height", "count", "seed", "steps", "guidance"})
 # What is on the form goes to the feed's script, which shows the press at once and then calls the server.
 _PRESS = """(prompt, picked, base_model, size, count, seed, steps, guidance) => {
@@ -104,13 +103,7 @@ def build(studio: Studio) -> GenerateTab:
             )
             picker = lora_picker(picker_value(spec, []))
             with gr.Group():
-                base_model = gr.Dropdown(
-                    base_model_choices(studio.base_models.values()),
-                    value=spec.id,
-                    label="Base model",
-                    filterable=False,
-                    interactive=True,
-                )
+                base_model = base_model_dropdown(studio.base_models.values(), spec.id)
                 size = gr.Radio(
                     size_choices(spec.sizes),
                     value=_size_value(spec),

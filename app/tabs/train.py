@@ -4,15 +4,12 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.tabs.choices import base_model_choices, base_model_note, learning_rate_choices, learning_rate_value
+from app.tabs.choices import QUICK, base_model_dropdown, base_model_note, learning_rate_choices, learning_rate_value
 from app.tabs.train_handlers import TrainHandlers
 from app.widgets.caption_grid import caption_grid
 from app.widgets.dropzone import dropzone
 from app.widgets.message import message
 from backend.studio import Studio
-
-# Quick handlers stay out of the queue, and out of the public API.
-QUICK = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 class TrainTab(NamedTuple):
@@ -51,13 +48,7 @@ def build(studio: Studio, page: gr.Blocks) -> TrainTab:
                     label="Trigger word", placeholder="zorbot", info="Calls what was learnt, in a prompt.", max_lines=1
                 )
             with gr.Group():
-                base_model = gr.Dropdown(
-                    base_model_choices(studio.base_models.values()),
-                    value=spec.id,
-                    label="Base model",
-                    filterable=False,
-                    interactive=True,
-                )
+                base_model = base_model_dropdown(studio.base_models.values(), spec.id)
                 note = gr.Markdown(base_model_note(spec), elem_classes="note")
             with gr.Group():
                 steps = gr.Slider(20, 6000, spec.training.steps, step=10, label="Steps", buttons=[], interactive=True)
