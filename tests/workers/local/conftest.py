@@ -77,16 +77,21 @@ class Endpoint:
 
 
 def processes_of(home: Path, machine_pid: int) -> list[str]:
-    """Return the processes that belong to a home folder, its guard among them."""
+    """Return the processes that belong to a home folder, the guard of its machine among them."""
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd", "environ", "status"]):
         about = process.info
         words = " ".join(about["cmdline"] or [])
         ours = [words, about["cwd"] or "", (about["environ"] or {}).get("ATELIER_HOME", "")]
-        belongs = any(str(home) in text for text in ours) or f"_guard_groups({machine_pid}," in words
+        belongs = any(str(home) in text for text in ours) or guards(words, machine_pid)
         if belongs and about["status"] != psutil.STATUS_ZOMBIE:
             found.append(f"{about['pid']} {words[:200]}")
     return found
+
+
+def guards(words: str, machine_pid: int) -> bool:
+    """Say whether a command line is that of the machine's guard."""
+    return f"_guard_groups({machine_pid}," in words
 
 
 class RunningMachine:

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from tests.workers.local.conftest import (
@@ -18,6 +19,7 @@ from tests.workers.local.conftest import (
     RunningMachine,
     client_for,
     eventually,
+    guards,
     processes_of,
 )
 from workers.local.machine import Machine
@@ -66,6 +68,20 @@ class MachineProcess:
 
 
 @pytest.fixture
+def start_machine(home: Path) -> Iterator[Callable[[], MachineProcess]]:
+    """Start machines in the same home; whatever a failed test leaves running ends with it."""
+    started: list[MachineProcess] = []
+
+    def start() -> MachineProcess:
+        started.append(MachineProcess(home))
+        return started[-1]
+
+    yield start
+    for machine in started:
+        machine.close()
+
+
+@pytest.fixture
 def home() -> Iterator[Path]:
     # Not tmp_path: it is kept, with its hundred megabytes of storage, for three sessions.
     home = Path(os.environ.get("TMPDIR", "/tmp"), f"atelier-{os.getpid()}-{time.monotonic_ns()}")  # noqa: S108
@@ -73,8 +89,10 @@ def home() -> Iterator[Path]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def test_a_kill_leaves_no_process_and_loses_no_job(home: Path, running: RunningMachine) -> None:
-    first = MachineProcess(home)
+def test_a_kill_leaves_no_process_and_loses_no_job(
+    home: Path, running: RunningMachine, start_machine: Callable[[], MachineProcess]
+) -> None:
+    first = start_machine()
     environment, others = first.environment(), running.machine.environment
     assert not {environment[name] for name in OWN} & {others[name] for name in OWN}
     with client_for(environment) as http:
@@ -87,15 +105,16 @@ def test_a_kill_leaves_no_process_and_loses_no_job(home: Path, running: RunningM
     first.process.send_signal(signal.SIGKILL)
 
     # Started again at once, it waits until the guard of the first has done its work.
-    second = MachineProcess(home)
+    second = start_machine()
     with client_for(second.environment()) as http:
-        assert not processes_of(Path("/nowhere"), first.process.pid)
+        command_lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+        assert not [words for words in command_lines if guards(words, first.process.pid)]
         assert sum("weed" in line for line in processes_of(home, second.process.pid)) == 1
         training = Endpoint(http, "training")
         assert training.wait(interrupted)["output"] == "slept"
         assert training.wait(waiting)["output"]["echo"] == "still here"
 
-    refused = MachineProcess(home)
+    refused = start_machine()
     said = refused.process.communicate(timeout=10)[1]
     assert refused.process.returncode == 1
     assert f"Another studio (process {second.process.pid}) is using {home}." in said
@@ -104,17 +123,16 @@ def test_a_kill_leaves_no_process_and_loses_no_job(home: Path, running: RunningM
     assert second.process.returncode == 0
     with client_for(others) as http:
         assert Endpoint(http, "training").post("runsync", json={"input": {}}).json()["status"] == "COMPLETED"
-    for machine in (first, second, refused):
-        machine.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_during_the_start_ends_it(home: Path, number: signal.Signals) -> None:
-    machine = MachineProcess(home)
+def test_a_signal_during_the_start_ends_it(
+    home: Path, start_machine: Callable[[], MachineProcess], number: signal.Signals
+) -> None:
+    machine = start_machine()
     eventually(lambda: (home / "logs" / "object_store.log").exists())
     assert machine.end(number) < 10
     assert machine.process.returncode == 0
-    machine.close()
 
 
 def test_a_worker_that_cannot_start_fails_its_jobs_in_words(home: Path) -> None:
