@@ -1,16 +1,17 @@
-"""What happens on the Train tab: handlers that make one call to the studio and return updates."""
+"""The dataset side of the Train tab: choose or upload pictures, and caption them."""
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from app.identifiers import dataset_id_in
 from app.session import owner_of
-from app.tabs.choices import base_model_note, learning_rate_choices, learning_rate_value
-from app.views import Views
-from app.widgets.message import said
+from app.tabs.choices import QUICK
+from app.views.datasets import DatasetViews
+from app.widgets.caption_grid import caption_grid
+from app.widgets.dropzone import dropzone
 from app.wording import in_words
 from backend.contract import DatasetId, file_stem
 from backend.datasets import Intake, Upload
@@ -20,12 +21,56 @@ from backend.studio import Studio
 _NEW = ""  # the choice of no dataset yet
 
 
-class TrainHandlers:
-    """What happens on the tab. Every method returns updates for the components named in `build`."""
+class DatasetPanel(NamedTuple):
+    """The components of this side, and what happens on it."""
+
+    datasets: Any
+    dataset: Any
+    zone: Any
+    files: Any
+    grid: Any
+    handlers: "DatasetHandlers"
+
+
+def build(studio: Studio) -> DatasetPanel:
+    """Build the panel into the column around it."""
+    handlers = DatasetHandlers(studio)
+
+    def save_captions(payload: Any, request: gr.Request) -> dict[str, str]:
+        return handlers.save_captions(payload, request)
+
+    datasets = gr.Dropdown([], label="Dataset", visible=False, interactive=True, filterable=False, elem_id="dataset")
+    # What is chosen, apart from the list: a restarted server has not listed anything to this page yet.
+    dataset = gr.Textbox("", visible=False)
+    zone = dropzone(handlers.zone())
+    files = gr.File(label="Files", file_count="multiple", elem_id="files", elem_classes="away", interactive=True)
+    grid = caption_grid(save_captions)
+    return DatasetPanel(datasets, dataset, zone, files, grid, handlers)
+
+
+def wire(panel: DatasetPanel, page: gr.Blocks, name: Any, trigger: Any) -> None:
+    """Connect the panel's parts; the sample dataset also fills in a name and a trigger word."""
+    datasets, dataset, zone, files, grid, handlers = panel
+    page.load(handlers.list_datasets, dataset, [datasets, dataset], **QUICK).then(
+        handlers.choose, dataset, [grid, zone], **QUICK
+    )
+    datasets.input(None, datasets, dataset, js="chosen => chosen ?? ''", **QUICK).then(
+        handlers.choose, dataset, [grid, zone], **QUICK
+    )
+    taken = [
+        zone.sample(handlers.sample, None, [grid, zone, dataset, name, trigger], **QUICK),
+        files.upload(handlers.upload, [files, dataset], [grid, zone, dataset, files], **QUICK),
+    ]
+    for intake in taken:
+        intake.then(handlers.list_datasets, dataset, [datasets, dataset], **QUICK)
+
+
+class DatasetHandlers:
+    """What happens on this side. Every method returns updates for the components named in `wire`."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
-        self._views = Views(studio.media, studio.base_models)
+        self._views = DatasetViews(studio.media, studio.base_models)
 
     def list_datasets(self, chosen: str, request: gr.Request) -> tuple[Any, str]:
         datasets = self._studio.datasets.of_owner(owner_of(request))
@@ -72,62 +117,6 @@ class TrainHandlers:
         except Exception as error:
             return {"error": in_words(error)}
         return {}
-
-    def choose_base_model(self, base_model: str) -> tuple[Any, ...]:
-        spec = self._studio.base_models[base_model]
-        usual = spec.training
-        return (
-            base_model_note(spec),
-            usual.steps,
-            usual.rank,
-            gr.Dropdown(
-                choices=learning_rate_choices(usual.learning_rate), value=learning_rate_value(usual.learning_rate)
-            ),
-            ", ".join(str(side) for side in usual.resolution),
-            usual.batch_size,
-            usual.save_every,
-            usual.prior_preservation,
-        )
-
-    def start(
-        self,
-        dataset_id: DatasetId,
-        base_model: str,
-        lora_name: str,
-        trigger_word: str,
-        steps: int,
-        rank: int,
-        learning_rate: str,
-        resolution: str,
-        batch_size: int,
-        save_every: int,
-        prior_preservation: bool,
-        seed: int,
-        request: gr.Request,
-    ) -> tuple[Any, Any]:
-        """Return the run to open, or the sentence that says why there is none."""
-        try:
-            owner = owner_of(request)
-            if not dataset_id:
-                raise InvalidRequest("There are no pictures to train on yet.", "Add some, or take the sample pictures.")
-            run_id = self._studio.training.start(
-                owner,
-                dataset_id_in(dataset_id),
-                base_model,
-                lora_name=lora_name,
-                trigger_word=trigger_word,
-                steps=steps,
-                rank=rank,
-                learning_rate=learning_rate,
-                resolution=[side.strip() for side in resolution.split(",")],
-                batch_size=batch_size,
-                save_every=save_every,
-                prior_preservation=prior_preservation,
-                seed=seed,
-            )
-        except Exception as error:
-            return gr.skip(), said("train", in_words(error))
-        return {"run_id": run_id}, said("train")
 
     def zone(self, **shown: Any) -> dict[str, Any]:
         limits = self._studio.limits

@@ -1,0 +1,15 @@
+"""The requests the page's own scripts make: each area in a file of its own. Authorised, and thin."""
+
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from app.routes import gallery, loras, media, runs
+from backend.studio import Studio
+
+
+def routes(studio: Studio) -> list[Route]:
+    """Return the routes to serve beside the page."""
+    return [
+        Route("/healthz", lambda request: JSONResponse({"ok": True})),
+        *(route for area in (runs, loras, gallery, media) for route in area.routes(studio)),
+    ]

@@ -1,0 +1,64 @@
+"""The state of runs, for the page's polling, and what may be done to one."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.identifiers import run_id_in, run_kind_in, step_in
+from app.routes.answer import answer, json_of, unless_known
+from app.views.generations import GenerationViews
+from app.views.trainings import CurveView, TrainingViews
+from backend.studio import Studio
+
+_FEED = 30  # runs
+
+
+def routes(studio: Studio) -> list[Route]:
+    """Return the routes about runs."""
+    runs = _Runs(studio)
+    return [
+        Route("/api/runs", answer(runs.list)),
+        Route("/api/runs/{run_id}", answer(runs.one)),
+        Route("/api/runs/{run_id}/curve", answer(runs.curve)),
+        Route("/api/runs/{run_id}/log", answer(runs.log)),
+        Route("/api/runs/{run_id}/cancel", answer(runs.cancel), methods=["POST"]),
+        Route("/api/runs/{run_id}/retry", answer(runs.retry), methods=["POST"]),
+    ]
+
+
+class _Runs:
+    """One method a route; each makes one call to the studio."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._trainings = TrainingViews(studio.media, studio.base_models)
+        self._feed = GenerationViews(studio.media, studio.base_models)
+
+    def list(self, owner: str, request: Request) -> Response:
+        if run_kind_in(request.query_params.get("kind", "train")) == "train":
+            trainings = self._trainings.training_rows(self._studio.runs.list(owner, "train"))
+            return unless_known(request, trainings.version, trainings)
+        generations = self._feed.generations(self._studio.runs.list(owner, "image", limit=_FEED))
+        return unless_known(request, generations.version, generations)
+
+    def one(self, owner: str, request: Request) -> Response:
+        state = self._studio.runs.state(owner, run_id_in(request.path_params["run_id"]))
+        view = self._trainings.training(state) if state.kind == "train" else self._feed.generation(state)
+        return unless_known(request, view.version, view)
+
+    def curve(self, owner: str, request: Request) -> Response:
+        after = step_in(request.query_params.get("after", "-1"))
+        metrics = self._studio.runs.metrics(owner, run_id_in(request.path_params["run_id"]), after_step=after)
+        return json_of(CurveView.model_validate(metrics.model_dump()))
+
+    def log(self, owner: str, request: Request) -> Response:
+        text = self._studio.runs.log(owner, run_id_in(request.path_params["run_id"]))
+        return Response(text, media_type="text/plain", headers={"x-content-type-options": "nosniff"})
+
+    def cancel(self, owner: str, request: Request) -> Response:
+        self._studio.runs.cancel(owner, run_id_in(request.path_params["run_id"]))
+        return Response(status_code=204)
+
+    def retry(self, owner: str, request: Request) -> Response:
+        self._studio.runs.retry(owner, run_id_in(request.path_params["run_id"]))
+        return Response(status_code=204)

@@ -1,0 +1,175 @@
+"""How trainings are shown: rows of a list, and everything on a training's page."""
+
+from collections.abc import Iterable
+
+from app.views import Problem, View, Views, problem_of, version_of, version_of_run
+from backend.contract import Checkpoint, PhaseTime, Sample, TrainingRequest, TrainingSettings, file_stem
+from backend.runs import RunState, RunStatus
+
+
+class RunRow(View):
+    """A run in a list."""
+
+    run_id: str
+    version: str  # changes whenever anything shown of the run does
+    status: RunStatus
+    name: str
+    base_model: str
+    submitted_at: float
+    phase: str
+    step: int
+    steps: int
+    seconds_left: float | None
+    thumb: str
+
+
+class RunRows(View):
+    version: str
+    runs: list[RunRow]
+
+
+class SampleView(View):
+    step: int
+    prompt: str
+    url: str
+
+
+class CheckpointView(View):
+    step: int
+    key: str
+    bytes: int
+    download: str
+
+
+class LoraFile(View):
+    key: str
+    bytes: int
+    download: str
+
+
+class TrainingView(RunRow):
+    """Everything on a training's page."""
+
+    attempt: int
+    base_model_id: str
+    trigger_word: str
+    settings: list[tuple[str, str]]
+    message: str
+    phases: list[PhaseTime]
+    loss: float | None
+    learning_rate: float | None
+    seconds_per_step: float | None
+    updated_at: float | None
+    samples: list[SampleView]
+    checkpoints: list[CheckpointView]
+    problem: Problem | None
+    lora: LoraFile | None
+
+
+class CurveView(View):
+    steps: list[int]
+    loss: list[float]
+    learning_rate: list[float]
+
+
+class TrainingViews(Views):
+    """Makes the answers about trainings."""
+
+    def training_rows(self, states: Iterable[RunState]) -> RunRows:
+        """Return the list of trainings."""
+        rows = [RunRow.model_validate(self._row(state)) for state in states]
+        return RunRows(version=version_of(row.version for row in rows), runs=rows)
+
+    def training(self, state: RunState) -> TrainingView:
+        """Return a training's page."""
+        request, told, settings = _training(state), state.progress, self._training_settings(state)
+        story = state.training or state.failure or told
+        return TrainingView(
+            **self._row(state),
+            attempt=request.attempt,
+            base_model_id=request.base_model_id,
+            trigger_word=request.trigger_word,
+            settings=_shown_settings(settings),
+            message=told.message if told else "",
+            phases=list(story.phases) if story else [],
+            loss=told.loss if told else None,
+            learning_rate=told.learning_rate if told else None,
+            seconds_per_step=told.seconds_per_step if told else None,
+            updated_at=told.updated_at if told else None,
+            samples=[self._sample(sample) for sample in (story.samples if story else [])],
+            checkpoints=[self._checkpoint(request, each) for each in (story.checkpoints if story else [])],
+            problem=problem_of(state),
+            lora=self._lora_file(request, state),
+        )
+
+    def _row(self, state: RunState) -> dict[str, object]:
+        request, told = _training(state), state.progress
+        ended = state.training or state.failure
+        samples = (ended or told).samples if (ended or told) else []  # type: ignore[union-attr]
+        settings = self._training_settings(state)
+        steps = settings.steps if settings else told.steps if told else 0
+        return {
+            "run_id": state.run_id,
+            "version": version_of_run(state),
+            "status": state.status,
+            "name": request.lora_name,
+            "base_model": self._base_model_name(request.base_model_id),
+            "submitted_at": state.submitted_at,
+            "phase": told.phase if told and not state.ended else "",
+            "step": _step(state),
+            "steps": steps,
+            "seconds_left": told.seconds_left if told and not state.ended else None,
+            "thumb": self._media.url("loras", samples[-1].key) if samples else "",
+        }
+
+    def _training_settings(self, state: RunState) -> TrainingSettings | None:
+        spec = self._spec(_training(state))
+        return _training(state).settings_for(spec) if spec else None
+
+    def _sample(self, sample: Sample) -> SampleView:
+        return SampleView(step=sample.step, prompt=sample.prompt, url=self._media.url("loras", sample.key))
+
+    def _checkpoint(self, request: TrainingRequest, checkpoint: Checkpoint) -> CheckpointView:
+        name = f"{file_stem(request.lora_name)}_{checkpoint.step:06d}.safetensors"
+        return CheckpointView(
+            step=checkpoint.step,
+            key=checkpoint.key,
+            bytes=checkpoint.bytes,
+            download=self._media.url("loras", checkpoint.key, download_as=name),
+        )
+
+    def _lora_file(self, request: TrainingRequest, state: RunState) -> LoraFile | None:
+        if state.training is None:
+            return None
+        name = f"{file_stem(request.lora_name)}.safetensors"
+        return LoraFile(
+            key=state.training.lora_key,
+            bytes=state.training.bytes,
+            download=self._media.url("loras", state.training.lora_key, download_as=name),
+        )
+
+
+def _training(state: RunState) -> TrainingRequest:
+    assert isinstance(state.request, TrainingRequest)  # noqa: S101 - its kind was asked for
+    return state.request
+
+
+def _step(state: RunState) -> int:
+    if state.training:
+        return state.training.steps
+    if state.failure:
+        return state.failure.step
+    return state.progress.step if state.progress else 0
+
+
+def _shown_settings(settings: TrainingSettings | None) -> list[tuple[str, str]]:
+    if settings is None:
+        return []
+    return [
+        ("Steps", f"{settings.steps:,}"),
+        ("Rank", str(settings.rank)),
+        ("Learning rate", f"{settings.learning_rate:g}"),
+        ("Resolution", ", ".join(str(side) for side in settings.resolution)),
+        ("Batch", str(settings.batch_size)),
+        ("Seed", str(settings.seed)),
+    ]
