@@ -65,7 +65,14 @@ def toolkit_block(spec: BaseModelSpec) -> ToolkitBlock:
 
 
 def memory_plan(settings: TrainingSettings, limits: MemoryLimits, gpu_memory_gb: float) -> MemoryPlan:
-    """Return what to do about memory: as the request says, else by the GPU's size; 0 GB means a CPU."""
+    """Return what to do about memory: as the request says, else by the GPU's size; 0 GB means a CPU.
+
+    Raises InvalidRequest for a saving that ai-toolkit can't make with this base model.
+    """
+    possible = {"quantize": limits.quantize_below_gb, "cache_text_embeddings": limits.cache_text_embeddings_below_gb}
+    for name, below_gb in possible.items():
+        if getattr(settings, name) and not below_gb:
+            raise InvalidRequest(f"'{name}' is on, but ai-toolkit can't do that with this base model.", "Leave it out.")
     on_gpu = gpu_memory_gb > 0
     return MemoryPlan(
         ema=_chosen(settings.ema, gpu_memory_gb >= EMA_FROM_GB),
@@ -85,7 +92,7 @@ def leaner(settings: TrainingSettings, limits: MemoryLimits) -> TrainingSettings
             "ema": False,
             "low_vram": True,
             "quantize": limits.quantize_below_gb > 0,
-            "cache_text_embeddings": True,
+            "cache_text_embeddings": limits.cache_text_embeddings_below_gb > 0,
             "resolution": smaller,
             "batch_size": max(1, settings.batch_size // 2),
         }

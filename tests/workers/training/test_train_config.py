@@ -103,10 +103,13 @@ def test_memory_decides_and_the_request_overrides() -> None:
     assert process_of(flux, 80, low_vram=True)["model"]["low_vram"]
 
 
-def test_sdxl_is_never_quantised() -> None:
+@pytest.mark.parametrize(("saving", "section"), [("quantize", "model"), ("cache_text_embeddings", "train")])
+def test_a_saving_that_sdxl_can_t_make_is_never_made(saving: str, section: str) -> None:
     sdxl = load_base_model("sdxl")
-    assert not process_of(sdxl, 8)["model"]["quantize"]
-    assert not leaner(sdxl.training, toolkit_block(sdxl).memory).quantize
+    assert not process_of(sdxl, 8)[section][saving]
+    assert not getattr(leaner(sdxl.training, toolkit_block(sdxl).memory), saving)
+    with pytest.raises(InvalidRequest, match=f"'{saving}' is on, but ai-toolkit can't do that"):
+        process_of(sdxl, 8, **{saving: True})
 
 
 def test_the_request_wins_over_the_base_models_block() -> None:
