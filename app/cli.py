@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from app.local_machine import LocalMachine
+from app.sign_in import Loopback, sign_in_for
 from backend.errors import AtelierError
 from backend.settings import Settings
 
@@ -29,9 +30,12 @@ def serve(
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page once it is ready.")] = True,
 ) -> None:
     """Start the studio. Without RunPod keys it runs everything on this computer."""
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        raise AtelierError(f"The studio has no sign-in yet, so it doesn't listen on {host}.", "Use 127.0.0.1.")
-    with _studio_machine(Settings()) as machine:
+    settings = Settings()
+    if isinstance(sign_in_for(settings), Loopback) and host not in ("127.0.0.1", "localhost", "::1"):
+        raise AtelierError(
+            f"The studio doesn't listen on {host} without a sign-in.", "Set ATELIER_PASSWORD, or use 127.0.0.1."
+        )
+    with _studio_machine(settings) as machine:
         # Gradio takes seconds to import; the local machine starts meanwhile.
         from app.serving import serve_until_stopped
 

@@ -1,6 +1,6 @@
-"""Whose things a request is about, and whether it came from our own page."""
+"""Whose things a request is about, and whether it came from our own page. Who somebody is was asked at the door."""
 
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from backend.errors import Forbidden
@@ -22,12 +22,21 @@ class Caller(Protocol):
     @property
     def headers(self) -> _Headers: ...
 
+    @property
+    def state(self) -> Any: ...  # what `app.door` knows of who sent it
+
 
 def owner_of(request: Caller) -> str:
-    """Return whose things this request may see and change. Raises Forbidden when another site's page sent it."""
+    """Return whose things this request may see and change.
+
+    Raises Forbidden when another site's page sent it, and when it didn't come through the door.
+    """
     if request.method not in _READING and not _is_same_origin(request.headers):
         raise Forbidden("This request came from another site's page.", "Open the studio in its own tab.")
-    return LOCAL_OWNER
+    owner: str = getattr(request.state, "owner", "")
+    if not owner:
+        raise Forbidden("Nobody is signed in.", "Reload the page and sign in.")
+    return owner
 
 
 def _is_same_origin(headers: _Headers) -> bool:

@@ -50,6 +50,20 @@ class Settings(BaseSettings):
     comfyui_python: str = ""
     comfyui_arguments: str = ""  # further arguments, such as --cpu
 
+    # Who may use a studio that others can reach. Off a Space it asks for this password, or listens on loopback alone.
+    atelier_password: SecretStr = SecretStr("")
+    # Signs cookies; drawn at each start if not given, which signs everybody out.
+    session_secret: SecretStr = SecretStr("")
+    # On a Space: names and organisations on Hugging Face, comma between; empty means the Space's owner alone.
+    allowed_users: str = ""
+    public: bool = False  # everybody may, signed in or not
+
+    # What a Space says of itself, and Gradio's word for being on one.
+    space_id: str = ""
+    space_author_name: str = ""
+    system: str = ""
+    oauth_client_id: str = ""
+
     max_dataset_images: int = 1000
     max_upload_bytes: int = 100 * 2**20  # one file
     max_dataset_bytes: int = 10 * 2**30

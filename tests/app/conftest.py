@@ -3,14 +3,18 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
+from app.door import Door
 from app.routes import routes
 from app.session import LOCAL_OWNER
+from app.sign_in import Loopback
 from backend.contract import (
     Checkpoint,
     GenerationRequest,
@@ -34,6 +38,7 @@ class Visit:
 
     method: str = "POST"
     headers: dict[str, str] = field(default_factory=lambda: {"sec-fetch-site": "same-origin"})
+    state: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(owner=LOCAL_OWNER))  # as the door marks it
 
 
 class Past:
@@ -110,7 +115,8 @@ def quiet_studio(storage_settings: Settings) -> Iterator[Studio]:
 def browser(quiet_studio: Studio) -> Iterator[TestClient]:
     """Our own page's scripts."""
     headers = {"sec-fetch-site": "same-origin"}
-    with TestClient(Starlette(routes=routes(quiet_studio)), headers=headers) as client:
+    app = Starlette(routes=routes(quiet_studio), middleware=[Middleware(Door, sign_in=Loopback())])
+    with TestClient(app, base_url="http://127.0.0.1:7860", headers=headers) as client:
         yield client
 
 

@@ -1,0 +1,206 @@
+"""Who somebody is: the three ways a studio can know its people, one of which stands at the door.
+
+On loopback it is whoever sits here; with ATELIER_PASSWORD whoever gave it; on a Space whom Hugging Face says it is.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+import time
+from typing import Any, Literal, NamedTuple, Protocol
+
+from itsdangerous import BadSignature, TimestampSigner
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from app.pages import own_page
+from app.session import LOCAL_OWNER
+from backend.contract import Owner
+from backend.errors import AtelierError, Forbidden
+from backend.settings import Settings
+
+MIN_PASSWORD = 12  # characters
+_COOKIE = "atelier"
+_STAY_S = 14 * 24 * 3600
+_VISITOR_STAY_S = 365 * 24 * 3600
+_WRONG_PASSWORD_WAIT_S = 1.0
+_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+_OWNER: TypeAdapter[str] = TypeAdapter(Owner)
+
+
+class Person(NamedTuple):
+    """Somebody who may come in."""
+
+    owner: str
+    name: str = ""  # what to call somebody who has signed in
+    visitor: bool = False  # somebody who could still sign in
+    keeper: bool = False  # whose studio this is: may see what everybody costs
+    cookie: str = ""  # a Set-Cookie header, for a visitor seen for the first time
+
+
+class SignIn(Protocol):
+    """A way of knowing people."""
+
+    routes: tuple[Route, ...]
+
+    def person(self, request: Request) -> Person | None:
+        """Return who sent a request, None when that isn't known. Raises Forbidden for somebody who may not come in."""
+
+    def page(self, problem: str = "") -> Response:
+        """Return the page on which to say who one is."""
+
+
+def sign_in_for(settings: Settings) -> SignIn:
+    """Return the way this studio knows its people. Raises AtelierError when what it needs is missing."""
+    password = settings.atelier_password.get_secret_value()
+    if settings.space_id and settings.oauth_client_id:
+        if settings.system != "spaces":
+            raise AtelierError("SYSTEM has to be 'spaces' on a Space, or Gradio's sign-in is a mock.", "Set it.")
+        return HuggingFace(settings)
+    if password:
+        return Password(settings)
+    if settings.space_id:
+        raise AtelierError(
+            "This Space can't tell who its visitors are.",
+            "Put 'hf_oauth: true' into the front matter of its README.md, or set ATELIER_PASSWORD.",
+        )
+    return Loopback()
+
+
+class Loopback:
+    """Whoever sits at this computer."""
+
+    routes: tuple[Route, ...] = ()
+
+    def person(self, request: Request) -> Person | None:
+        # A page elsewhere could give its own name this computer's address, and then count as this studio's own.
+        if _host_in(request.headers) not in _LOOPBACK_NAMES:
+            raise Forbidden("This studio answers on this computer alone.", "Set ATELIER_PASSWORD to open it to others.")
+        return Person(LOCAL_OWNER, keeper=True)
+
+    def page(self, problem: str = "") -> Response:
+        return own_page("Not here", problem, 401)
+
+
+class Password:
+    """Whoever gave the password; they all share one studio."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._password = settings.atelier_password.get_secret_value()
+        if len(self._password) < MIN_PASSWORD:
+            raise AtelierError(
+                f"ATELIER_PASSWORD has {len(self._password)} characters.", f"Use {MIN_PASSWORD} or more."
+            )
+        # Another password signs everybody out.
+        self._signer = _signer(settings, f"password {self._password}")
+        self._framed = bool(settings.space_id)
+        self.routes: tuple[Route, ...] = (
+            Route("/login", self._log_in, methods=["POST"]),
+            Route("/logout", self._log_out),
+        )
+
+    def person(self, request: Request) -> Person | None:
+        given = _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _STAY_S)
+        return Person(LOCAL_OWNER, name="you", keeper=True) if given == "in" else None
+
+    def page(self, problem: str = "") -> Response:
+        return own_page("Sign in", problem, 401, form="password")
+
+    async def _log_in(self, request: Request) -> Response:
+        async with request.form(max_files=0, max_fields=10, max_part_size=4096) as form:
+            given = str(form.get("password", ""))
+        wants_page = "text/html" in request.headers.get("accept", "")
+        if not hmac.compare_digest(_digest(given), _digest(self._password)):
+            await asyncio.sleep(_WRONG_PASSWORD_WAIT_S)  # no use guessing
+            problem = "This is not the password."
+            return self.page(problem) if wants_page else JSONResponse({"error": problem}, 401)
+        reply = RedirectResponse("/", 303) if wants_page else JSONResponse({"success": True})
+        reply.headers.append("set-cookie", _cookie(request, self._signer.sign("in"), _STAY_S, framed=self._framed))
+        return reply
+
+    async def _log_out(self, request: Request) -> Response:
+        reply = RedirectResponse("/", 303)
+        reply.delete_cookie(_COOKIE)
+        return reply
+
+
+class HuggingFace:
+    """Whom Hugging Face says it is; with PUBLIC also whoever comes by, each with things of their own."""
+
+    routes: tuple[Route, ...] = ()  # Gradio brings them
+
+    def __init__(self, settings: Settings) -> None:
+        self._keeper = (settings.space_author_name or settings.space_id.split("/")[0]).casefold()
+        named = {name.casefold() for name in settings.allowed_users.replace(",", " ").split()}
+        self._allowed = named | {self._keeper}
+        self._public = settings.public
+        self._signer = _signer(settings, "visitor")
+
+    def person(self, request: Request) -> Person | None:
+        info = request.scope.get("session", {}).get("oauth_info")
+        if not info or float(info.get("expires_at") or 0) < time.time():
+            return self._visitor(request) if self._public else None
+        user = info["userinfo"]
+        name = str(user["preferred_username"])
+        names = {name.casefold(), *_organisations(user)}
+        if not self._public and not names & self._allowed:
+            raise Forbidden(f"{name} is not among the people of this studio.", "Ask its owner to add you.")
+        return Person(_owner_named(f"hf-{user['sub']}"), name=name, keeper=self._keeper in names)
+
+    def page(self, problem: str = "") -> Response:
+        return own_page("Sign in", problem, 401, form="huggingface")
+
+    def _visitor(self, request: Request) -> Person | None:
+        if visitor := _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _VISITOR_STAY_S):
+            return Person(_owner_named(visitor), visitor=True)
+        if request.url.path != "/" or request.method != "GET":
+            return None
+        visitor = f"visitor-{secrets.token_hex(16)}"
+        cookie = _cookie(request, self._signer.sign(visitor), _VISITOR_STAY_S, framed=True)
+        return Person(visitor, visitor=True, cookie=cookie)
+
+
+def _organisations(user: dict[str, Any]) -> set[str]:
+    return {str(each.get("preferred_username") or each.get("name", "")).casefold() for each in user.get("orgs") or []}
+
+
+def _owner_named(owner: str) -> str:
+    """The account's number, not its name: a name can be given up and taken by somebody else."""
+    try:
+        return _OWNER.validate_python(owner.lower())
+    except ValidationError as error:
+        raise Forbidden("Hugging Face named you in a way that this studio can't read.") from error
+
+
+def _signer(settings: Settings, purpose: str) -> TimestampSigner:
+    secret = settings.session_secret.get_secret_value() or secrets.token_hex(32)
+    return TimestampSigner(hashlib.sha256(f"{secret} {purpose}".encode()).digest())
+
+
+def _unsigned(signer: TimestampSigner, cookie: str, max_age_s: int) -> str:
+    try:
+        return signer.unsign(cookie, max_age=max_age_s).decode()
+    except BadSignature:
+        return ""
+
+
+def _cookie(request: Request, value: bytes, max_age_s: int, *, framed: bool) -> str:
+    """Return the header that sets it. A Space is shown in a frame of another site, where only such a one is kept."""
+    same_site: Literal["none", "lax"] = "none" if framed else "lax"
+    secure = framed or request.url.scheme == "https"
+    reply = Response()
+    reply.set_cookie(_COOKIE, value.decode(), max_age_s, secure=secure, httponly=True, samesite=same_site)
+    return reply.headers["set-cookie"]
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _host_in(headers: Headers) -> str:
+    host = headers.get("host", "")
+    return host if host.endswith("]") else host.rsplit(":", 1)[0]
