@@ -1,18 +1,19 @@
 """Identifiers from outside, checked before they become part of a key in storage."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from backend.contract import DatasetId, ImageId, RunId, RunKind
-from backend.errors import NotFound
+from backend.contract import DatasetId, ImageId, RunId
+from backend.errors import InvalidRequest, NotFound
 
 T = TypeVar("T")
+
+_MAX_FILE_NAME = 500  # characters, folders included
 
 _DATASET: TypeAdapter[str] = TypeAdapter(DatasetId)
 _RUN: TypeAdapter[str] = TypeAdapter(RunId)
 _IMAGE: TypeAdapter[str] = TypeAdapter(ImageId)
-_KIND: TypeAdapter[RunKind] = TypeAdapter(Literal["train", "image"])
 _STEP: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=-1, le=10**9)])
 
 
@@ -29,12 +30,16 @@ def image_id_in(value: object) -> ImageId:
     return _checked(_IMAGE, value, "picture")
 
 
-def run_kind_in(value: object) -> RunKind:
-    return _checked(_KIND, value, "kind of run")
-
-
 def step_in(value: object) -> int:
     return _checked(_STEP, value, "step")
+
+
+def file_name_in(value: str) -> str:
+    """Return what a sent file is called, with the folders it lay in. Raises InvalidRequest for what leads elsewhere."""
+    name = value.replace("\\", "/").strip("/ ")
+    if not name or len(name) > _MAX_FILE_NAME or ".." in name.split("/") or not name.isprintable():
+        raise InvalidRequest("This file's name can't be used.", "Rename it and send it again.")
+    return name
 
 
 def _checked(adapter: TypeAdapter[T], value: object, what: str) -> T:

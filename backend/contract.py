@@ -206,6 +206,9 @@ class DatasetImage(Message):
     height: int
     bytes: int
     caption: str = ""
+    # What the check-up goes by: how steep its edges are (0 to 1), and what it looks like in 256 bits.
+    sharpness: float | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
 
 
 class Dataset(Message):

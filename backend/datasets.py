@@ -1,54 +1,41 @@
-"""Datasets: pictures and captions in storage, taken in file by file, captioned by content and never by position."""
+"""Datasets: what a person can do with pictures and their captions, which go by content and never by position."""
 
 import time
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from backend.base_models import ASSETS
-from backend.contract import Dataset, DatasetId, DatasetImage, Message, explain, new_id
-from backend.errors import DatasetRejected, InvalidRequest, NotFound
-from backend.pictures import (
-    Entry,
-    Limits,
-    Picture,
-    Refusal,
-    clean_caption,
-    decode_caption,
-    is_picture,
-    prepare_picture,
-    read_archive,
-    stem_of,
-    thumbnail,
-)
-from backend.storage import DatasetKeys, Storage
+from backend.contract import Dataset, DatasetId, DatasetImage, explain, new_id
+from backend.dataset_archive import archive_of
+from backend.dataset_store import Arrival, Captions, DatasetStore, at_once
+from backend.errors import InvalidRequest, NotFound
+from backend.intake import Reader, Seen, Texts, Upload
+from backend.pictures import Limits, Refusal, clean_caption
+from backend.storage import DatasetKeys, RunKeys, Storage
 
 SAMPLE_DATASET = ASSETS / "sample_dataset"
 SAMPLE_ID: DatasetId = "9999999999999-00000000"  # sorts behind everybody's own
-
-
-class Captions(Message):
-    """The captions of a dataset by the content hash of their pictures: `captions.json`."""
-
-    captions: dict[str, str]
-
-
-class Upload(NamedTuple):
-    """A file somebody sent: what they called it, and where it lies for now."""
-
-    name: str
-    path: Path
+_SETTLED_FROM = 50  # arrivals; more would make every further one slower
 
 
 class Intake(NamedTuple):
-    """What came of a batch of uploads."""
+    """What came of an upload."""
 
-    dataset: Dataset
     added: int
     merged: int  # exact copies of pictures that were there
+    captions: int
     refused: list[Refusal]
+
+
+class Removal(NamedTuple):
+    """What deleting a dataset would remove."""
+
+    pictures: int
+    bytes: int
+    runs: int  # trainings that used it; what they used stays for them
 
 
 class Datasets:
@@ -56,15 +43,13 @@ class Datasets:
 
     def __init__(self, storage: Storage, limits: Limits) -> None:
         self._bucket = storage.loras
+        self._store = DatasetStore(storage.loras)
         self._limits = limits
+        self._reader = Reader(limits)
 
     def create(self, owner: str, name: str) -> Dataset:
         """Make an empty dataset. Raises InvalidRequest for a name that can't be."""
-        return self._save(_empty(owner, name))
-
-    def create_from(self, owner: str, name: str, uploads: Iterable[Upload]) -> Intake:
-        """Make a dataset of what can be taken of some files; none is made when nothing can."""
-        return self._take_in(_empty(owner, name), uploads)
+        return self._store.create(_empty(owner, name))
 
     def sample(self, owner: str) -> Dataset:
         """Return the dataset that comes with the studio, making the owner's copy the first time."""
@@ -72,74 +57,158 @@ class Datasets:
             return self.get(owner, SAMPLE_ID)
         except NotFound:
             empty = Dataset(id=SAMPLE_ID, name="Zorbot (sample)", owner=owner, created_at=time.time(), images=[])
-            files = sorted(path for path in SAMPLE_DATASET.iterdir() if path.suffix in (".png", ".txt"))
-            return self._take_in(empty, [Upload(path.name, path) for path in files]).dataset
+            for path in sorted(SAMPLE_DATASET.iterdir()):
+                if path.suffix in (".png", ".txt"):
+                    self._take_in(empty, Upload(path.name, path))
+            self._store.create(empty)
+            return self.get(owner, SAMPLE_ID)
 
     def get(self, owner: str, dataset_id: DatasetId) -> Dataset:
         """Return a dataset with its captions. Raises NotFound."""
         keys = DatasetKeys(owner, dataset_id)
-        record = self._bucket.find_message(keys.record, Dataset)
-        if record is None:
-            raise NotFound("This dataset is not there any more.", "Choose another one.")
-        captions = self._captions(keys)
+        self._store.settle(keys)
+        record, captions = self._store.record(keys), self._store.captions(keys)
         images = [image.model_copy(update={"caption": captions.get(image.sha256, "")}) for image in record.images]
         return record.model_copy(update={"images": images})
 
     def of_owner(self, owner: str) -> list[Dataset]:
         """Return the owner's datasets without captions, newest first; one that was never finished is left out."""
-        prefix = f"datasets/{owner}/"
-        found = (
-            self._bucket.find_message(DatasetKeys(owner, name).record, Dataset)
-            for name in self._bucket.list_folders(prefix)
-        )
+        names = self._bucket.list_folders(f"datasets/{owner}/")
+        found = at_once(lambda name: self._bucket.find_message(DatasetKeys(owner, name).record, Dataset), names)
         return [dataset for dataset in found if dataset]
 
-    def add(self, owner: str, dataset_id: DatasetId, uploads: Iterable[Upload]) -> Intake:
-        """Take pictures, captions and archives in. A bad file is refused by name and the others go on."""
-        return self._take_in(self.get(owner, dataset_id), uploads)
+    def add(self, owner: str, dataset_id: DatasetId, upload: Upload) -> Intake:
+        """Take a picture, captions or an archive in. What is bad of it is refused by name and the rest goes on.
+
+        Safe to call for many files at once, and again for one that may have been taken already.
+        """
+        keys = DatasetKeys(owner, dataset_id)
+        self._store.settle(keys, unless_fewer_than=_SETTLED_FROM)
+        return self._take_in(self._store.record(keys), upload)
 
     def set_captions(self, owner: str, dataset_id: DatasetId, captions: dict[str, str]) -> None:
         """Change the captions of some pictures, named by content hash."""
         keys = DatasetKeys(owner, dataset_id)
-        known = {image.sha256 for image in self._bucket.get_message(keys.record, Dataset).images}
+        known = {image.sha256 for image in self._store.record(keys).images}
         if unknown := captions.keys() - known:
             raise NotFound(f"There is no picture {next(iter(unknown))[:12]}… in this dataset.", "Reload the page.")
         changed = {sha256: clean_caption(text) for sha256, text in captions.items()}
-        self._bucket.put_message(keys.captions, Captions(captions=self._captions(keys) | changed))
+        self._store.change(
+            keys.captions, Captions, lambda now: now.model_copy(update={"captions": now.captions | changed})
+        )
+
+    def rename(self, owner: str, dataset_id: DatasetId, name: str) -> None:
+        """Call a dataset something else. Raises InvalidRequest for a name that can't be."""
+        checked = _empty(owner, name).name
+        self._store.change(
+            DatasetKeys(owner, dataset_id).record, Dataset, lambda now: now.model_copy(update={"name": checked})
+        )
+
+    def duplicate(self, owner: str, dataset_id: DatasetId) -> Dataset:
+        """Return a copy of a dataset, its pictures copied, too: what is done to one never touches the other."""
+        original = self.get(owner, dataset_id)
+        copy = _empty(owner, f"{original.name[:70].strip()} (copy)")
+        source, target = DatasetKeys(owner, original.id), DatasetKeys(owner, copy.id)
+        images = [
+            image.model_copy(update={"key": target.image(image.sha256, PurePosixPath(image.key).suffix)})
+            for image in original.images
+        ]
+        copies = {before.key: after.key for before, after in zip(original.images, images, strict=True)}
+        copies |= {source.thumb(image.sha256): target.thumb(image.sha256) for image in images}
+        at_once(lambda key: self._bucket.copy(key, copies[key]), list(copies))
+        return self._store.create(copy.model_copy(update={"images": images}))
+
+    def remove(self, owner: str, dataset_id: DatasetId, pictures: set[str]) -> None:
+        """Take pictures, named by content hash, out of a dataset. Trainings that used them keep them."""
+        keys = DatasetKeys(owner, dataset_id)
+        dataset = self.get(owner, dataset_id)
+        self._store.change(
+            keys.record,
+            Dataset,
+            lambda now: now.model_copy(
+                update={"images": [image for image in now.images if image.sha256 not in pictures]}
+            ),
+        )
+        self._store.change(keys.captions, Captions, lambda now: _without(now, pictures))
+        gone = [image for image in dataset.images if image.sha256 in pictures]
+        kept = self._used_by_runs(keys)[0]
+        self._bucket.delete([key for image in gone if image.key not in kept for key in _objects(keys, image)])
+
+    def removal(self, owner: str, dataset_id: DatasetId) -> Removal:
+        """Return what `delete` would remove. Raises NotFound."""
+        dataset = self.get(owner, dataset_id)
+        runs = self._used_by_runs(DatasetKeys(owner, dataset_id))[1]
+        return Removal(len(dataset.images), sum(image.bytes for image in dataset.images), runs)
 
     def delete(self, owner: str, dataset_id: DatasetId) -> None:
-        """Delete a dataset with its pictures. The record goes first, so a half-deleted one is never shown."""
+        """Delete a dataset but for the pictures that trainings used: those can be resumed and run again.
+
+        The record goes first, so a half-deleted dataset is never shown.
+        """
         keys = DatasetKeys(owner, dataset_id)
         self._bucket.delete([keys.record])
-        self._bucket.delete([stored.key for stored in self._bucket.list_all(keys.prefix)])
+        kept = self._used_by_runs(keys)[0]
+        hashes = {PurePosixPath(key).stem for key in kept}
+        stored = (each.key for each in self._bucket.list_all(keys.prefix))
+        self._bucket.delete([key for key in stored if key not in kept and PurePosixPath(key).stem not in hashes])
 
-    def _take_in(self, dataset: Dataset, uploads: Iterable[Upload]) -> Intake:
-        intake = _Intake(self._limits, dataset)
-        for upload in uploads:
-            for picture in intake.read(upload):
-                self._store_picture(DatasetKeys(dataset.owner, dataset.id), picture)
-        if not intake.images and not dataset.images:
-            reasons = "; ".join(f"{refusal.name}: {refusal.reason}" for refusal in intake.refused[:3])
-            raise DatasetRejected(f"No picture could be taken. {reasons}".strip(), "Add JPEG, PNG or WebP files.")
-        finished = dataset.model_copy(update={"images": [*dataset.images, *intake.captioned_images()]})
-        return Intake(self._save(finished), len(intake.images), intake.merged, intake.refused)
+    def download(self, owner: str, dataset_id: DatasetId) -> tuple[str, Iterator[bytes]]:
+        """Return a file name, and a ZIP of the pictures as they are trained on with their captions as .txt files."""
+        dataset = self.get(owner, dataset_id)
+        return f"{dataset.name}.zip", archive_of(dataset, lambda image: self._bucket.get(image.key))
 
-    def _store_picture(self, keys: DatasetKeys, picture: Picture) -> None:
-        self._bucket.put(keys.image(picture.sha256, picture.suffix), picture.data)
-        self._bucket.put(keys.thumb(picture.sha256), thumbnail(picture.data))
-
-    def _captions(self, keys: DatasetKeys) -> dict[str, str]:
-        stored = self._bucket.find_message(keys.captions, Captions)
-        return dict(stored.captions) if stored else {}
-
-    def _save(self, dataset: Dataset) -> Dataset:
+    def _take_in(self, dataset: Dataset, upload: Upload) -> Intake:
         keys = DatasetKeys(dataset.owner, dataset.id)
-        # Taking many files in lasts: what somebody typed meanwhile is newer than what we read before.
-        captions = {image.sha256: image.caption for image in dataset.images} | self._captions(keys)
-        bare = [image.model_copy(update={"caption": ""}) for image in dataset.images]
-        self._bucket.put_message(keys.captions, Captions(captions=captions))
-        self._bucket.put_message(keys.record, dataset.model_copy(update={"images": bare}))
-        return dataset
+        there = {image.sha256 for image in dataset.images} | self._store.arrived_pictures(keys)
+        room = self._limits.total_bytes - sum(image.bytes for image in dataset.images)
+        added = merged = captions = 0
+        refused: list[Refusal] = []
+        for found in self._reader.read(upload):
+            match found:
+                case Refusal():
+                    refused.append(found)
+                case Texts():
+                    captions += len(found.captions)
+                    self._store.arrive(keys, Arrival(captions=found.captions))
+                case Seen() if found.picture.sha256 in there:
+                    merged += 1
+                case Seen() if len(there) >= self._limits.images:
+                    refused.append(Refusal(found.picture.name, f"a dataset takes {self._limits.images:,} pictures"))
+                case Seen() if len(found.picture.data) > room:
+                    full = f"a dataset takes {self._limits.total_bytes // 2**20:,} MB"
+                    refused.append(Refusal(found.picture.name, full))
+                case Seen():
+                    self._store_picture(keys, found)
+                    there.add(found.picture.sha256)
+                    room -= len(found.picture.data)
+                    added += 1
+        return Intake(added, merged, captions, refused)
+
+    def _store_picture(self, keys: DatasetKeys, seen: Seen) -> None:
+        picture = seen.picture
+        image = DatasetImage(
+            key=keys.image(picture.sha256, picture.suffix),
+            sha256=picture.sha256,
+            name=picture.name,
+            width=picture.width,
+            height=picture.height,
+            bytes=len(picture.data),
+            sharpness=seen.sharpness,
+            fingerprint=seen.fingerprint,
+        )
+        self._bucket.put(image.key, picture.data)
+        self._bucket.put(keys.thumb(picture.sha256), seen.thumb)
+        self._store.arrive(keys, Arrival(image=image))
+
+    def _used_by_runs(self, keys: DatasetKeys) -> tuple[set[str], int]:
+        """The keys of this dataset's pictures that trainings used, and how many trainings did."""
+        prefix, after = f"runs/{keys.owner}/train-", ""
+        used: list[Dataset] = []
+        while names := self._bucket.list_folders(prefix, after=after):
+            found = at_once(lambda name: self._bucket.find_message(RunKeys(keys.owner, name).dataset, Dataset), names)
+            used += [dataset for dataset in found if dataset and dataset.id == keys.dataset_id]
+            after = f"runs/{keys.owner}/{names[-1]}/~"
+        return {image.key for dataset in used for image in dataset.images}, len(used)
 
 
 def _empty(owner: str, name: str) -> Dataset:
@@ -149,70 +218,10 @@ def _empty(owner: str, name: str) -> Dataset:
         raise InvalidRequest(explain(error)) from error
 
 
-class _Intake:
-    """Sorts a batch of files into pictures, captions and refusals, within the limits."""
+def _without(captions: Captions, pictures: set[str]) -> Captions:
+    left = {sha256: text for sha256, text in captions.captions.items() if sha256 not in pictures}
+    return captions.model_copy(update={"captions": left})
 
-    def __init__(self, limits: Limits, dataset: Dataset) -> None:
-        self._limits = limits
-        self._keys = DatasetKeys(dataset.owner, dataset.id)
-        self._known = {image.sha256 for image in dataset.images}
-        self._room = limits.images - len(dataset.images)
-        self._captions: dict[str, str] = {}
-        self.images: list[DatasetImage] = []
-        self.merged = 0
-        self.refused: list[Refusal] = []
 
-    def read(self, upload: Upload) -> Iterable[Picture]:
-        """Yield the new pictures in a file: itself, or those in the archive it is."""
-        try:
-            if PurePosixPath(upload.name).suffix.lower() == ".zip":
-                with upload.path.open("rb") as file:
-                    for entry in read_archive(file, upload.name, self._limits):
-                        yield from self._sort(entry)
-            elif upload.path.stat().st_size > self._limits.file_bytes:
-                self.refused.append(Refusal(upload.name, f"it is over {self._limits.file_bytes // 2**20} MB"))
-            else:
-                yield from self._sort(Entry(upload.name, upload.path.read_bytes()))
-        except DatasetRejected as error:
-            self.refused.append(Refusal(upload.name, str(error)))
-
-    def captioned_images(self) -> list[DatasetImage]:
-        """Return the new pictures with the captions that came with them, whichever came first."""
-        return [
-            image.model_copy(update={"caption": self._captions.get(stem_of(image.name), "")}) for image in self.images
-        ]
-
-    def _sort(self, entry: Entry | Refusal) -> Iterable[Picture]:
-        if isinstance(entry, Refusal):
-            self.refused.append(entry)
-        elif PurePosixPath(entry.name).suffix.lower() == ".txt":
-            self._captions[stem_of(entry.name)] = decode_caption(entry.data)
-        elif not is_picture(entry.name):
-            self.refused.append(Refusal(entry.name, "it is neither a picture, a .txt caption nor a .zip"))
-        else:
-            yield from self._picture(entry)
-
-    def _picture(self, entry: Entry) -> Iterable[Picture]:
-        try:
-            picture = prepare_picture(entry.data, entry.name, self._limits)
-        except DatasetRejected as error:
-            self.refused.append(Refusal(entry.name, str(error)))
-            return
-        if picture.sha256 in self._known:
-            self.merged += 1
-        elif len(self.images) >= self._room:
-            self.refused.append(Refusal(entry.name, f"a dataset takes {self._limits.images:,} pictures"))
-        else:
-            self._known.add(picture.sha256)
-            self.images.append(self._record(picture))
-            yield picture
-
-    def _record(self, picture: Picture) -> DatasetImage:
-        return DatasetImage(
-            key=self._keys.image(picture.sha256, picture.suffix),
-            sha256=picture.sha256,
-            name=picture.name,
-            width=picture.width,
-            height=picture.height,
-            bytes=len(picture.data),
-        )
+def _objects(keys: DatasetKeys, image: DatasetImage) -> list[str]:
+    return [image.key, keys.thumb(image.sha256)]

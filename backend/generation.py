@@ -5,9 +5,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from backend.contract import MAX_SEED, BaseModelSpec, GenerationRequest, RunId, explain, new_run_id
+from backend.contract import BaseModelSpec, GenerationRequest, RunId, explain, new_run_id
 from backend.errors import InvalidRequest, NotFound
-from backend.runs import Runs
+from backend.runs import Runs, RunState
+
+_SEEDS = 10**10  # drawn seeds are short enough to read and to type
+_RECENT = 60  # runs
 
 
 class Generation:
@@ -28,8 +31,18 @@ class Generation:
         given = {name: value for name, value in wishes.items() if value is not None}
         fixed = {"run_id": new_run_id("image"), "owner": owner, "base_model": spec.model_dump()}
         try:
-            request = GenerationRequest.model_validate({"seed": secrets.randbelow(MAX_SEED)} | given | fixed)
+            request = GenerationRequest.model_validate({"seed": secrets.randbelow(_SEEDS)} | given | fixed)
             request.settings_for(spec)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
         return self._runs.submit(request)
+
+    def recent(self, owner: str) -> list[RunState]:
+        """Return what became of the owner's newest presses, newest first."""
+        return self._runs.list(owner, "image", limit=_RECENT)
+
+    def cancel_all(self, owner: str) -> None:
+        """Ask for everything to be stopped that is at work or waits. What waits longest goes last."""
+        for state in self.recent(owner):
+            if not state.ended:
+                self._runs.cancel(owner, state.run_id)

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from backend.errors import NotFound
 from backend.storage import Bucket, Head, Storage
@@ -21,12 +21,15 @@ class Media:
         self._buckets: dict[BucketName, Bucket] = {"loras": storage.loras, "outputs": storage.outputs}
         self._presigned = not is_loopback(storage.endpoint)
 
-    def url(self, bucket: BucketName, key: str, *, download_as: str = "") -> str:
-        """Return an address for an object that the caller has been shown to own."""
-        if self._presigned:
+    def url(self, bucket: BucketName, key: str, *, download_as: str = "", version: int = 0) -> str:
+        """Return an address for an object that the caller has been shown to own.
+
+        `version` is for one whose content changes under its key: a browser keeps what it has from an address for good.
+        """
+        if self._presigned:  # signed by the second, so each is new
             return self._buckets[bucket].presign(key, download_as=download_as)
-        suffix = f"?download={quote(download_as)}" if download_as else ""
-        return f"/media/{bucket}/{quote(key)}{suffix}"
+        query = {name: str(value) for name, value in {"download": download_as, "version": version}.items() if value}
+        return f"/media/{bucket}/{quote(key)}{'?' if query else ''}{urlencode(query, quote_via=quote)}"
 
     def save(self, bucket: BucketName, key: str, path: Path) -> None:
         """Write an object to a file."""

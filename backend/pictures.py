@@ -4,14 +4,15 @@ import hashlib
 import io
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import pillow_heif
 from PIL import Image, ImageCms, ImageOps
 
 from backend.errors import DatasetRejected
+from backend.metadata import without_metadata
 from backend.settings import Settings
 
 PICTURE_SUFFIXES = frozenset(
@@ -21,7 +22,10 @@ MIN_SIDE = 64  # pixels
 MAX_CAPTION = 2000  # characters
 THUMB_SIDE = 384  # pixels
 _FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "TIFF", "BMP", "GIF")
-_SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+# MPO is what Pillow calls a phone's JPEG with further pictures behind the first.
+_SUFFIX = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+_LOSSY = ("JPEG", "MPO", "HEIF", "AVIF")
+_ORIENTATION = 0x0112
 _ENTRIES_PER_IMAGE = 4  # an archive may hold captions and other files beside the pictures
 
 
@@ -80,6 +84,11 @@ def stem_of(name: str) -> str:
 
 def prepare_picture(data: bytes, name: str, limits: Limits) -> Picture:
     """Return the picture in `data` made fit for training. Raises DatasetRejected with its name and the reason."""
+    return prepare_and_decode(data, name, limits)[0]
+
+
+def prepare_and_decode(data: bytes, name: str, limits: Limits) -> tuple[Picture, Image.Image]:
+    """Return the picture as `prepare_picture` does, and its pixels, for which it was decoded anyway."""
     pillow_heif.register_heif_opener()
     if len(data) > limits.file_bytes:
         raise DatasetRejected(f"{name} is {_megabytes(len(data))}; the most is {_megabytes(limits.file_bytes)} a file.")
@@ -103,19 +112,28 @@ def prepare_picture(data: bytes, name: str, limits: Limits) -> Picture:
 
 def thumbnail(picture: bytes) -> bytes:
     """Return a small WebP of a picture we prepared or made."""
-    image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
-    return _encode(image, "WEBP", quality=82, method=4)
+    return thumbnail_of(Image.open(io.BytesIO(picture)).convert("RGB"))
+
+
+def thumbnail_of(image: Image.Image) -> bytes:
+    """Return a small WebP of an RGB picture; the picture itself stays as it is."""
+    small = image.copy()
+    small.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
+    return _encode(small, "WEBP", quality=82, method=4)
 
 
 def decode_caption(data: bytes) -> str:
     """Return a caption file's text, whatever editor wrote it, as one line of at most MAX_CAPTION characters."""
+    return clean_caption(decode_text(data))
+
+
+def decode_text(data: bytes) -> str:
+    """Return a text file's content, whatever editor wrote it."""
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = data.decode(encoding)
+        return data.decode(encoding)
     except UnicodeDecodeError:
-        text = data.decode("cp1252", errors="replace")
-    return clean_caption(text)
+        return data.decode("cp1252", errors="replace")
 
 
 def clean_caption(text: str) -> str:
@@ -124,10 +142,13 @@ def clean_caption(text: str) -> str:
     return " ".join(printable.split())[:MAX_CAPTION]
 
 
-def read_archive(file: BinaryIO, name: str, limits: Limits) -> Iterator[Entry | Refusal]:
+def read_archive(
+    file: BinaryIO, name: str, limits: Limits, captions: Collection[str] = (".txt",)
+) -> Iterator[Entry | Refusal]:
     """Yield an archive's pictures and captions one by one, and what was refused.
 
-    Nothing is written to disk, so a hostile path can't reach it. Raises DatasetRejected when the whole is unusable.
+    `captions` are the suffixes of files that hold some. Nothing is written to disk, so a hostile path can't reach it.
+    Raises DatasetRejected when the whole is unusable.
     """
     try:
         archive = zipfile.ZipFile(file)
@@ -140,7 +161,7 @@ def read_archive(file: BinaryIO, name: str, limits: Limits) -> Iterator[Entry | 
         _check_archive(infos, name, limits)
         taken = 0
         for info in infos:
-            entry = _read_entry(archive, info, limits)
+            entry = _read_entry(archive, info, limits, captions)
             if isinstance(entry, Entry):
                 taken += len(entry.data)
                 # The sizes an archive declares may be a lie; these bytes are not.
@@ -164,12 +185,14 @@ def _check_archive(infos: list[zipfile.ZipInfo], name: str, limits: Limits) -> N
         )
 
 
-def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits) -> Entry | Refusal:
+def _read_entry(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits, captions: Collection[str]
+) -> Entry | Refusal:
     name = info.filename.replace("\\", "/")
     if name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]:
         return Refusal(name, "its path leads out of the archive")
-    if not is_picture(name) and PurePosixPath(name).suffix.lower() != ".txt":
-        return Refusal(name, "it is neither a picture nor a .txt caption")
+    if not is_picture(name) and PurePosixPath(name).suffix.lower() not in captions:
+        return Refusal(name, f"it is neither a picture nor a {' or '.join(captions)} caption")
     if info.flag_bits & 0x1:
         return Refusal(name, "it is encrypted; pack it without a password")
     try:
@@ -201,24 +224,46 @@ def _check_size(image: Image.Image, name: str, limits: Limits) -> None:
         )
 
 
-def _normalised(image: Image.Image, data: bytes, name: str) -> Picture:
+def _normalised(image: Image.Image, data: bytes, name: str) -> tuple[Picture, Image.Image]:
     image.load()
-    kept_as_it_is = (
-        image.format in _SUFFIX and image.mode == "RGB" and not image.info.keys() & {"exif", "icc_profile", "xmp"}
-    )
     sha256 = hashlib.sha256(data).hexdigest()
-    if kept_as_it_is and getattr(image, "n_frames", 1) == 1:
-        return Picture(name, sha256, data, _SUFFIX[str(image.format)], *image.size)
-    lossy = image.format in ("JPEG", "HEIF", "AVIF")
+    as_it_is = without_metadata(data) if _is_fit_but_for_metadata(image) else None
+    if as_it_is:
+        return Picture(name, sha256, as_it_is, _SUFFIX[str(image.format)], *image.size), image
+    lossy = image.format in _LOSSY
     upright = _to_srgb(ImageOps.exif_transpose(image))
-    encoded = _encode(upright, "JPEG", quality=95, subsampling=0) if lossy else _encode(upright, "PNG")
-    return Picture(name, sha256, encoded, ".jpg" if lossy else ".png", *upright.size)
+    encoded = (
+        _encode(upright, "JPEG", quality=95, subsampling=0) if lossy else _encode(upright, "PNG", compress_level=2)
+    )
+    return Picture(name, sha256, encoded, ".jpg" if lossy else ".png", *upright.size), upright
+
+
+def _is_fit_but_for_metadata(image: Image.Image) -> bool:
+    """Return whether the pixels are upright sRGB in a file of one picture, so that they need no new encoding."""
+    moving = image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1
+    return (
+        image.format in _SUFFIX
+        and image.mode == "RGB"
+        and not moving
+        and "transparency" not in image.info
+        and image.getexif().get(_ORIENTATION, 1) == 1
+        and _is_srgb(image.info.get("icc_profile"))
+    )
+
+
+def _is_srgb(profile: bytes | None) -> bool:
+    if not profile:
+        return True
+    try:
+        return "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+    except (ImageCms.PyCMSError, OSError):
+        return False
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
     """Return the picture in sRGB; what is transparent becomes white, as on a page."""
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        image = image.convert("I").point(lambda level: level / 256).convert("L")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        image = _to_eight_bits(image)
     if profile := image.info.get("icc_profile"):
         image = _through_profile(image, profile)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -228,6 +273,14 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     rgb = image.convert("RGB")
     rgb.info = {}
     return rgb
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Return a picture of 16 bits, or of fractions, as shades of grey."""
+    fractions = image.convert("F")
+    brightest = cast(tuple[float, float], fractions.getextrema())[1]
+    most = 1.0 if image.mode == "F" and brightest <= 1 else 65535.0
+    return fractions.point(lambda level: level * (255 / most) + 0.5).convert("L")
 
 
 def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:

@@ -27,7 +27,7 @@ from backend.contract import (
 )
 from backend.errors import NotFound
 from backend.runpod_client import Endpoint, Job, JobStatus
-from backend.storage import RunKeys, Storage
+from backend.storage import RunKeys, Storage, is_of
 
 RunStatus = Literal["queued", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 ENDED: frozenset[RunStatus] = frozenset({"done", "failed", "cancelled", "lost"})
@@ -78,6 +78,7 @@ class Runs:
 
     def submit(self, request: TrainingRequest | GenerationRequest) -> RunId:
         """Store a request that has its run id, hand it to RunPod, and note the job. Returns the run id."""
+        _refuse_what_is_not_theirs(request)
         keys = _keys_of(request)
         self._bucket.put_message(keys.request, request)
         with self._lock:
@@ -240,6 +241,14 @@ _GOING_ON: dict[JobStatus, RunStatus] = {"IN_QUEUE": "queued", "IN_PROGRESS": "r
 def run_prefix(owner: str, kind: RunKind) -> str:
     """Where the owner's runs of one kind lie, newest first."""
     return f"runs/{owner}/{kind}-"
+
+
+def _refuse_what_is_not_theirs(request: TrainingRequest | GenerationRequest) -> None:
+    """Workers may read everything, so whose things a request names is checked before one sees it."""
+    if isinstance(request, GenerationRequest):
+        for use in request.lora_uses:
+            if not is_of(request.owner, use.key):
+                raise NotFound(f"There is no LoRA of yours at '{use.key}'.", "Choose one from the list.")
 
 
 def _kind_of(request: Request) -> RunKind:

@@ -58,6 +58,14 @@ class DatasetKeys(NamedTuple):
     def captions(self) -> str:
         return f"{self.prefix}captions.json"
 
+    @property
+    def arrivals(self) -> str:
+        """What came and is not in the record yet, one object a file."""
+        return f"{self.prefix}arrivals/"
+
+    def arrival(self, name: str) -> str:
+        return f"{self.arrivals}{name}.json"
+
     def image(self, sha256: str, suffix: str) -> str:
         return f"{self.prefix}{sha256}{suffix}"
 
@@ -186,6 +194,12 @@ def record_prefix(owner: str) -> str:
     return f"records/{owner}/"
 
 
+def is_of(owner: str, key: str) -> bool:
+    """Return whether an object is one of the owner's: the second part of a key says whose it is."""
+    parts = key.split("/")
+    return len(parts) > 2 and parts[1] == owner and not {"", ".", ".."} & set(parts)
+
+
 def direct_job_key(job_id: str) -> str:
     """Where a worker notes the run id it chose for a job that came without one."""
     return f"jobs/{hashlib.sha256(job_id.encode()).hexdigest()}.txt"
@@ -217,9 +231,18 @@ class Bucket:
         self._client = client
         self.name = name
 
-    def put(self, key: str, data: bytes, *, metadata: Mapping[str, str] | None = None, if_absent: bool = False) -> bool:
-        """Store `data`; return False, and store nothing, when `if_absent` and the key exists."""
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        if_unchanged: str = "",
+    ) -> bool:
+        """Store `data`; return False, and store nothing, when `if_absent` and the key exists, or when it is not
+        what it was with the tag `if_unchanged`."""
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": if_unchanged} if if_unchanged else {}
         # S3's own integrity check; the SDK's newer default checksums break R2.
         digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
         try:
@@ -249,12 +272,14 @@ class Bucket:
 
     def get_message(self, key: str, kind: type[M]) -> M:
         """Return a stored message. Raises StorageError when the object is something else."""
-        try:
-            return kind.model_validate_json(self.get(key))
-        except ValidationError as error:
-            raise StorageError(
-                f"{key} in {self.name} is not a {kind.__name__}: {error.error_count()} fields differ."
-            ) from error
+        return _message(self.name, key, self.get(key), kind)
+
+    def get_tagged(self, key: str, kind: type[M]) -> tuple[M, str]:
+        """Return a stored message with the tag by which `put` knows whether it changed since."""
+        with self._errors(key):
+            reply = self._client.get_object(Bucket=self.name, Key=key)
+            body: bytes = reply["Body"].read()
+        return _message(self.name, key, body, kind), reply["ETag"]
 
     def find_message(self, key: str, kind: type[M]) -> M | None:
         """Return a stored message, or None when there is no such object."""
@@ -285,6 +310,11 @@ class Bucket:
             for chunk in self.stream(key):
                 file.write(chunk)
         partial.replace(path)
+
+    def copy(self, source: str, target: str) -> None:
+        """Store a copy of an object under another key, without bringing it here."""
+        with self._errors(source):
+            self._client.copy_object(Bucket=self.name, Key=target, CopySource={"Bucket": self.name, "Key": source})
 
     def head(self, key: str) -> Head:
         """Return what is known of an object."""
@@ -391,6 +421,15 @@ class Storage:
 
 class _AlreadyThere(Exception):
     """A conditional write found the key taken."""
+
+
+def _message(bucket: str, key: str, data: bytes, kind: type[M]) -> M:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        raise StorageError(
+            f"{key} in {bucket} is not a {kind.__name__}: {error.error_count()} fields differ."
+        ) from error
 
 
 def _content_type(key: str) -> str:

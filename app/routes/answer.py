@@ -22,10 +22,15 @@ def answer(endpoint: Endpoint) -> Callable[[Request], Response]:
         try:
             return endpoint(owner_of(request), request)
         except Exception as error:
-            status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
-            return JSONResponse({"error": in_words(error)}, status_code=status)
+            return in_response(error)
 
     return respond
+
+
+def in_response(error: Exception) -> Response:
+    """Return what to answer instead, when there was an error."""
+    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    return JSONResponse({"error": in_words(error)}, status_code=status)
 
 
 def unless_known(request: Request, version: str, view: BaseModel) -> Response:

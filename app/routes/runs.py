@@ -4,13 +4,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from app.identifiers import run_id_in, run_kind_in, step_in
+from app.identifiers import run_id_in, step_in
 from app.routes.answer import answer, json_of, unless_known
 from app.views.generations import GenerationViews
 from app.views.trainings import CurveView, TrainingViews
 from backend.studio import Studio
-
-_FEED = 30  # runs
 
 
 def routes(studio: Studio) -> list[Route]:
@@ -35,11 +33,8 @@ class _Runs:
         self._feed = GenerationViews(studio.media, studio.base_models)
 
     def list(self, owner: str, request: Request) -> Response:
-        if run_kind_in(request.query_params.get("kind", "train")) == "train":
-            trainings = self._trainings.training_rows(self._studio.runs.list(owner, "train"))
-            return unless_known(request, trainings.version, trainings)
-        generations = self._feed.generations(self._studio.runs.list(owner, "image", limit=_FEED))
-        return unless_known(request, generations.version, generations)
+        trainings = self._trainings.training_rows(self._studio.runs.list(owner, "train"))
+        return unless_known(request, trainings.version, trainings)
 
     def one(self, owner: str, request: Request) -> Response:
         state = self._studio.runs.state(owner, run_id_in(request.path_params["run_id"]))

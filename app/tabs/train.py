@@ -24,6 +24,6 @@ def build(studio: Studio, page: gr.Blocks) -> TrainTab:
             panel = train_dataset.build(studio)
         with gr.Column(scale=3, min_width=320, elem_classes="rail"):
             setup = train_setup.build(studio)
-    train_dataset.wire(panel, page, setup.name, setup.trigger)
+    train_dataset.wire(panel, setup.name, setup.trigger, setup.base_model)
     start_inputs = [panel.dataset, setup.base_model, setup.name, setup.trigger, *setup.settings]
     return TrainTab(setup.start, start_inputs, setup.message, setup.handlers)

@@ -1,10 +1,11 @@
 """How presses of Generate are shown, and what became of them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from app.views import PictureView, Problem, View, Views, lora_name, problem_of, version_of, version_of_run
-from backend.contract import GeneratedImage, GenerationRequest
+from backend.contract import MAX_SEED, GeneratedImage, GenerationRequest, GenerationSettings, Progress
 from backend.runs import RunState, RunStatus
+from backend.storage import ImageKeys
 
 
 class GenerationView(View):
@@ -13,18 +14,21 @@ class GenerationView(View):
     run_id: str
     version: str
     status: RunStatus
+    ahead: int  # how many presses are at work or wait before it, while it waits itself
     prompt: str
     base_model: str
     loras: list[str]
     submitted_at: float
     phase: str
+    phase_since: float  # seconds since 1970
     step: int
     steps: int
     seed: str
     width: int
     height: int
     count: int
-    pictures: list[PictureView]
+    pictures: list[PictureView]  # those that are finished, in order
+    preview: str  # the one being drawn, as far as it has come
     notes: list[str]
     problem: Problem | None
 
@@ -37,37 +41,74 @@ class Feed(View):
 class GenerationViews(Views):
     """Makes the answers about generations."""
 
-    def generations(self, states: Iterable[RunState]) -> Feed:
-        """Return the feed of pictures and those in the making."""
-        runs = [self.generation(state) for state in states]
+    def feed(self, states: Sequence[RunState]) -> Feed:
+        """Return the feed of pictures and those in the making, newest first as they come."""
+        runs: list[GenerationView] = []
+        going = 0
+        for state in reversed(states):
+            runs.append(self.generation(state, ahead=going if state.status == "queued" else 0))
+            going += not state.ended
+        runs.reverse()
         return Feed(version=version_of(run.version for run in runs), runs=runs)
 
-    def generation(self, state: RunState) -> GenerationView:
-        """Return one press of Generate."""
-        request = state.request
+    def generation(self, state: RunState, ahead: int = 0) -> GenerationView:
+        """Return one press of Generate, with how many go before it."""
+        request, progress = state.request, state.progress
         assert isinstance(request, GenerationRequest)  # noqa: S101 - its kind was asked for
         spec = self._spec(request)
         settings = request.settings_for(spec) if spec else None
         made = state.generation
+        going = progress if state.status == "running" else None
         return GenerationView(
             run_id=state.run_id,
-            version=version_of_run(state),
+            version=f"{version_of_run(state)}.{ahead}",
             status=state.status,
+            ahead=ahead,
             prompt=request.prompt,
             base_model=spec.name if spec else request.base_model_id,
             loras=[lora_name(use) for use in request.lora_uses],
             submitted_at=state.submitted_at,
-            phase=state.progress.phase if state.progress else "queued",
-            step=state.progress.step if state.progress else 0,
-            steps=state.progress.steps if state.progress else 0,
+            phase=progress.phase if progress else "queued",
+            phase_since=_phase_since(progress) if progress else state.submitted_at,
+            step=progress.step if progress else 0,
+            steps=progress.steps if progress else 0,
             seed=str(request.seed if request.seed is not None else ""),
             width=settings.width if settings else 1,
             height=settings.height if settings else 1,
             count=len(made.images) if made else settings.count if settings else 1,
-            pictures=[self._generated(image, request.prompt) for image in (made.images if made else [])],
+            pictures=self._made(state, request) if made else self._drawn(request, settings, going),
+            preview=self._preview(going),
             notes=list(made.notes) if made else [],
             problem=problem_of(state),
         )
+
+    def _made(self, state: RunState, request: GenerationRequest) -> list[PictureView]:
+        images = state.generation.images if state.generation else []
+        return [self._generated(image, request.prompt) for image in images]
+
+    def _drawn(
+        self, request: GenerationRequest, settings: GenerationSettings | None, progress: Progress | None
+    ) -> list[PictureView]:
+        """The pictures of a run that are finished while it draws the next: steps are counted over all of them."""
+        if not (progress and progress.steps and settings and request.seed is not None):
+            return []
+        finished = min(settings.count, progress.step * settings.count // progress.steps)
+        keys = [ImageKeys.of_run(request.owner, progress.run_id, index) for index in range(finished)]
+        return [
+            PictureView(
+                **self._picture(each.image, each.thumb, request.prompt),
+                width=settings.width,
+                height=settings.height,
+                seed=str((request.seed + index) % (MAX_SEED + 1)),
+            )
+            for index, each in enumerate(keys)
+        ]
+
+    def _preview(self, progress: Progress | None) -> str:
+        # Not every engine shows what it draws before it is drawn.
+        if progress is None or progress.preview_key is None:
+            return ""
+        return self._media.url("loras", progress.preview_key, version=progress.seq)
 
     def _generated(self, image: GeneratedImage, prompt: str) -> PictureView:
         return PictureView(
@@ -76,3 +117,9 @@ class GenerationViews(Views):
             height=image.height,
             seed=str(image.seed),
         )
+
+
+def _phase_since(progress: Progress) -> float:
+    """When the present phase began; one that came before counts its earlier time in."""
+    spent = next((each.seconds for each in progress.phases if each.phase == progress.phase), 0.0)
+    return progress.updated_at - spent

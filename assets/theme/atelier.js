@@ -54,7 +54,7 @@ window.atelier = (() => {
     const reply = await ask_server(path);
     return reply.status === 204 ? null : reply.json();
   };
-  const post = path => ask_server(path, { method: 'POST' });
+  const post = (path, message) => ask_server(path, { method: 'POST', body: message && JSON.stringify(message) });
 
   // Calls a widget's server function. Gradio answers with nothing when the server is away, or never.
   const call = (promise, seconds = 20) => Promise.race([
@@ -167,6 +167,14 @@ window.atelier = (() => {
     window.dispatchEvent(new CustomEvent('atelier:run', { detail: parameters().get('run') || '' }));
   });
 
+  // ---------------------------------------------------------------- the dataset on the Train tab
+
+  // Its widgets come to the page in any order: who comes late asks, the others hear 'atelier:dataset'.
+  let dataset_id = '';
+  const opened_dataset = () => dataset_id;
+  const tell = (event, detail) => window.dispatchEvent(new CustomEvent(`atelier:${event}`, { detail }));
+  const open_dataset = id => { dataset_id = id; tell('dataset', id); };
+
   // ---------------------------------------------------------------- light and dark
 
   // Gradio follows the system by itself; what a person chose here goes before that, now and next time.
@@ -207,6 +215,6 @@ window.atelier = (() => {
 
   return {
     make, duration, ago, bytes, rate, capital, STATUS, get, post, call, poll, confirm, toast, say,
-    parameters, address, open_tab, open_run, current_tab, toggle_theme, type_into,
+    opened_dataset, open_dataset, tell, parameters, address, open_tab, open_run, current_tab, toggle_theme, type_into,
   };
 })();

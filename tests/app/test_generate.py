@@ -14,7 +14,8 @@ def event(**data: Any) -> Any:
 
 def test_a_press_is_stored_even_when_nobody_takes_it(quiet_studio: Studio, storage: Storage) -> None:
     wishes = {
-        "base_model": BASE_MODEL, "prompt": "a zorbot", "loras": [{"key": "loras/x.safetensors", "strength": 0.5}],
+        "base_model": BASE_MODEL, "prompt": "a zorbot",
+        "loras": [{"key": "loras/local/x.safetensors", "strength": 0.5}],
         "width": 128, "height": 128, "count": 2, "seed": str(2**63 + 1), "steps": 4, "guidance": 2,
         "owner": "mallory",
     }  # fmt: skip

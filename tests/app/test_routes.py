@@ -62,7 +62,7 @@ def test_a_log_is_plain_text(browser: TestClient, past: Past, storage: Storage) 
 
 def test_seeds_keep_every_digit(browser: TestClient, past: Past) -> None:
     keys = past.generation("a zorbot")
-    runs = browser.get("/api/runs?kind=image").json()["runs"]
+    runs = browser.get("/api/generations").json()["runs"]
 
     assert next(run for run in runs if run["run_id"] == keys.run_id)["seed"] == str(2**63 + 1)
 

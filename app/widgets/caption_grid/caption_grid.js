@@ -1,90 +1,241 @@
-const { make, call } = atelier;
+const { make, get, post, tell, toast, confirm } = atelier;
 const root = element.querySelector('.caption-grid'), pictures = root.querySelector('.pictures');
 const filter = root.querySelector('.filter'), saved = root.querySelector('.saved'), none = root.querySelector('.none');
+const bulk = root.querySelector('.bulk'), missing_button = root.querySelector('.missing');
 const AFTER_TYPING_MS = 500, AGAIN_MS = 4000;
-let dataset_id = null, timer = null, sending = null, missing = 0;
+let dataset_id = '', base_model = '', crops = null, timer = null, sending = null;
+const crop_choice = root.querySelector('.crop-choice');
 // What was typed and is not known to be stored yet: dataset id → content hash → caption.
 const waiting = new Map();
+const captions = new Map(), figures = new Map(), selected = new Set();
 
 const say = (text, unsaved = false) => { saved.textContent = text; saved.classList.toggle('unsaved', unsaved); };
-const count_missing = change => {
-  missing += change;
-  root.querySelector('.missing').textContent = missing ? `${missing} without a caption` : '';
-};
+const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
+const is_empty = sha256 => !captions.get(sha256).trim();
+const shown = () => [...figures].filter(([, figure]) => !figure.hidden).map(([sha256]) => sha256);
+
+// ---------------------------------------------------------------- saving
 
 // One request at a time, so that an older caption can't arrive after a newer one; what fails is sent again.
 const send = async () => {
   clearTimeout(timer);
   if (sending || !waiting.size) return;
-  const [[id, captions]] = waiting;
+  const [[id, changed]] = waiting;
   waiting.delete(id);
-  sending = call(server.save_captions({ dataset_id: id, captions }));
-  const answer = await sending;
-  sending = null;
-  if (answer.error) {
-    waiting.set(id, { ...captions, ...waiting.get(id) });
-    say(`Not saved yet. ${answer.error}`, true);
-    timer = setTimeout(send, AGAIN_MS);
-  } else if (waiting.size) {
-    send();
-  } else {
+  try {
+    sending = post(`/api/datasets/${id}/captions`, { captions: changed });
+    await sending;
+    sending = null;
+    if (waiting.size) { send(); return; }
     say('All changes saved');
+    tell('captions-saved', id);
+  } catch (error) {
+    sending = null;
+    // A dataset or picture that is gone can't be saved to, however often.
+    if (error.status === 404) { say(`Not saved. ${error.message}`, true); return; }
+    waiting.set(id, { ...changed, ...waiting.get(id) });
+    say(`Not saved yet. ${error.message}`, true);
+    timer = setTimeout(send, AGAIN_MS);
   }
 };
+const save_soon = (changed, pause = AFTER_TYPING_MS) => {
+  waiting.set(dataset_id, { ...waiting.get(dataset_id), ...changed });
+  say('Saving…');
+  clearTimeout(timer);
+  timer = setTimeout(send, pause);
+};
+
+// ---------------------------------------------------------------- cards
 
 const card = picture => {
-  const text = make('textarea', { rows: 3, 'aria-label': `Caption for ${picture.name}`, placeholder: 'Describe this picture', spellcheck: 'false' });
-  text.value = waiting.get(dataset_id)?.[picture.sha256] ?? picture.caption;
+  const check = make('input', { type: 'checkbox', class: 'pick-picture', 'aria-label': `Select ${picture.name}` });
+  const text = make('textarea', { rows: 3, 'aria-label': `Caption for ${picture.name}`, placeholder: 'Describe this picture', spellcheck: 'false', maxlength: 2000 });
   const figure = make('figure', { title: `${picture.name} · ${picture.width} × ${picture.height}` },
-    make('img', { loading: 'lazy', decoding: 'async', width: 384, height: 384, src: picture.thumb, alt: '' }), text);
-  figure.dataset.sha256 = picture.sha256;
-  figure.dataset.empty = picture.caption ? '' : 'yes';
+    make('div', { class: 'frame' }, make('img', { loading: 'lazy', decoding: 'async', src: picture.thumb, alt: '' }), check), text);
+  Object.assign(figure.dataset, { sha256: picture.sha256, width: picture.width, height: picture.height });
   figure.dataset.name = picture.name.toLowerCase();
   return figure;
 };
+const count = () => {
+  const missing = [...captions.keys()].filter(is_empty).length;
+  root.querySelector('.count').textContent = plural(figures.size, 'picture');
+  missing_button.hidden = !missing;
+  missing_button.textContent = `${missing.toLocaleString()} without a caption`;
+};
+const mark = () => {
+  for (const [sha256, figure] of figures) {
+    figure.classList.toggle('selected', selected.has(sha256));
+    figure.querySelector('.pick-picture').checked = selected.has(sha256);
+  }
+  bulk.hidden = !selected.size;
+  bulk.querySelector('.how-many').textContent = `${selected.size.toLocaleString()} selected`;
+  tell_tools();
+};
+// The tools work on what is selected, else on what the filter shows.
+const tell_tools = () => tell('captions', { captions, chosen: selected.size ? [...selected] : shown(), selected: selected.size });
 
-const show = () => {
+const show = dataset => {
+  const known = new Set(dataset.pictures.map(picture => picture.sha256));
+  for (const [sha256, figure] of figures) {
+    if (!known.has(sha256)) { figure.remove(); figures.delete(sha256); captions.delete(sha256); selected.delete(sha256); }
+  }
+  const fresh = [];
+  for (const picture of dataset.pictures) {
+    const { sha256 } = picture;
+    if (!figures.has(sha256)) { figures.set(sha256, card(picture)); fresh.push(figures.get(sha256)); }
+    const caption = waiting.get(dataset.dataset_id)?.[sha256] ?? picture.caption;
+    const text = figures.get(sha256).querySelector('textarea');
+    captions.set(sha256, caption);
+    if (text !== document.activeElement && text.value !== caption) text.value = caption;
+  }
+  pictures.append(...fresh);
+  root.hidden = !figures.size;
+  count();
+  apply_filter();
+  mark();
+  tell('pictures', dataset);
+  load_crops();
+};
+
+// ---------------------------------------------------------------- what each picture becomes
+
+const CROPS_OFF = '';
+const draw_crops = () => {
+  const place = crops?.resolutions.indexOf(Number(crop_choice.value)) ?? -1;
+  pictures.classList.toggle('cropped', place >= 0);
+  for (const [sha256, figure] of figures) {
+    figure.querySelector('.crop')?.remove();
+    const crop = crops?.crops[sha256]?.[place];
+    if (!crop) continue;
+    // The whole picture is shown in a square: it may be narrower or lower than that.
+    const { width, height } = figure.dataset, longest = Math.max(width, height), across = 100 * width / longest, down = 100 * height / longest;
+    const box = make('div', { class: 'crop' }, make('span', { text: `${crop.width} × ${crop.height}${crop.lost >= 0.005 ? ` · ${Math.round(100 * crop.lost)} % cut off` : ''}` }));
+    box.style.cssText = `left:${(100 - across) / 2 + crop.left * across}%;top:${(100 - down) / 2 + crop.top * down}%;width:${crop.across * across}%;height:${crop.down * down}%`;
+    figure.querySelector('.frame').append(box);
+  }
+};
+const load_crops = async () => {
+  const id = dataset_id;
+  if (!id || !base_model) return;
+  try {
+    const answer = await get(`/api/datasets/${id}/crops?${new URLSearchParams({ base_model })}`);
+    if (id !== dataset_id) return;
+    crops = answer;
+  } catch { return; } // the list of pictures says what is wrong
+  const before = crop_choice.value;
+  crop_choice.replaceChildren(make('option', { value: CROPS_OFF, text: 'Crops: off' }),
+    ...crops.resolutions.map(resolution => make('option', { value: resolution, text: `Crops at ${resolution}` })));
+  crop_choice.value = crops.resolutions.includes(Number(before)) ? before : CROPS_OFF;
+  draw_crops();
+};
+
+const load = async () => {
+  const id = dataset_id;
+  if (!id) return;
+  try {
+    const dataset = await get(`/api/datasets/${id}`);
+    if (id === dataset_id) show(dataset);
+  } catch (error) {
+    root.hidden = false;
+    say(error.message, true);
+  }
+};
+const open = id => {
   send();
-  const dataset = props.value;
-  root.hidden = !dataset?.pictures?.length;
-  dataset_id = dataset?.dataset_id ?? null;
+  if (id === dataset_id) { load(); return; }
+  dataset_id = id;
+  pictures.replaceChildren();
+  figures.clear();
+  captions.clear();
+  selected.clear();
   filter.value = '';
-  none.hidden = true;
+  root.hidden = true;
   say('');
-  pictures.replaceChildren(...(dataset?.pictures ?? []).map(card));
-  const count = dataset?.pictures?.length ?? 0;
-  root.querySelector('.count').textContent = count === 1 ? '1 picture' : `${count.toLocaleString()} pictures`;
-  missing = 0;
-  count_missing((dataset?.pictures ?? []).filter(picture => !picture.caption).length);
+  load();
+};
+
+// ---------------------------------------------------------------- filter and selection
+
+const apply_filter = () => {
+  const wanted = filter.value.trim().toLowerCase(), only_empty = missing_button.getAttribute('aria-pressed') === 'true';
+  let found = 0;
+  for (const [sha256, figure] of figures) {
+    const text = captions.get(sha256);
+    figure.hidden = (wanted !== '' && !figure.dataset.name.includes(wanted) && !text.toLowerCase().includes(wanted))
+      || (only_empty && text.trim() !== '' && !figure.contains(document.activeElement));
+    found += figure.hidden ? 0 : 1;
+  }
+  none.hidden = found > 0 || !figures.size;
+  tell_tools();
+};
+const select = names => {
+  selected.clear();
+  for (const sha256 of names) if (figures.has(sha256)) selected.add(sha256);
+  mark();
+  figures.get(names[0])?.scrollIntoView({ block: 'center', behavior: 'smooth' });
+};
+const apply = ({ captions: changed, said, is_undo }) => {
+  const before = Object.fromEntries(Object.keys(changed).map(sha256 => [sha256, captions.get(sha256)]));
+  for (const [sha256, caption] of Object.entries(changed)) {
+    captions.set(sha256, caption);
+    figures.get(sha256).querySelector('textarea').value = caption;
+  }
+  count();
+  save_soon(changed, 0);
+  apply_filter();
+  tell('captions-applied', { before, said, is_undo });
 };
 
 pictures.addEventListener('input', event => {
-  const figure = event.target.closest('figure'), empty = event.target.value.trim() ? '' : 'yes';
-  if (figure.dataset.empty !== empty) count_missing(empty ? 1 : -1);
-  figure.dataset.empty = empty;
-  waiting.set(dataset_id, { ...waiting.get(dataset_id), [figure.dataset.sha256]: event.target.value });
-  say('Saving…');
-  clearTimeout(timer);
-  timer = setTimeout(send, AFTER_TYPING_MS);
+  if (event.target.matches('.pick-picture')) return;
+  const { sha256 } = event.target.closest('figure').dataset, was_empty = is_empty(sha256);
+  captions.set(sha256, event.target.value);
+  if (was_empty !== is_empty(sha256)) count();
+  save_soon({ [sha256]: event.target.value });
+});
+let last_picked = '';
+pictures.addEventListener('click', event => {
+  if (!event.target.matches('.pick-picture')) return;
+  const { sha256 } = event.target.closest('figure').dataset, on = event.target.checked, order = shown();
+  const from = order.indexOf(last_picked), to = order.indexOf(sha256);
+  const range = event.shiftKey && from >= 0 ? order.slice(Math.min(from, to), Math.max(from, to) + 1) : [sha256];
+  for (const each of range) selected[on ? 'add' : 'delete'](each);
+  last_picked = sha256;
+  mark();
 });
 // Enter goes to the next picture: a caption is one line.
 pictures.addEventListener('keydown', event => {
-  if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+  if (event.key !== 'Enter' || event.shiftKey || event.isComposing || !event.target.matches('textarea')) return;
   event.preventDefault();
   let next = event.target.closest('figure').nextElementSibling;
   while (next?.hidden) next = next.nextElementSibling;
   next?.querySelector('textarea').focus();
 });
-filter.addEventListener('input', () => {
-  const wanted = filter.value.trim().toLowerCase();
-  let shown = 0;
-  for (const figure of pictures.children) {
-    figure.hidden = wanted !== '' && !figure.dataset.name.includes(wanted) && !figure.querySelector('textarea').value.toLowerCase().includes(wanted);
-    shown += figure.hidden ? 0 : 1;
+filter.addEventListener('input', apply_filter);
+missing_button.addEventListener('click', () => {
+  missing_button.setAttribute('aria-pressed', String(missing_button.getAttribute('aria-pressed') !== 'true'));
+  apply_filter();
+});
+bulk.querySelector('.all').addEventListener('click', () => select(shown()));
+bulk.querySelector('.no-one').addEventListener('click', () => select([]));
+bulk.querySelector('.remove').addEventListener('click', async () => {
+  const names = [...selected], title = `Remove ${plural(names.length, 'picture')}?`;
+  const text = 'They go from this dataset with their captions. Trainings that used them keep them.';
+  if (!await confirm({ title, text, yes: 'Remove' })) return;
+  try {
+    await post(`/api/datasets/${dataset_id}/remove`, { pictures: names });
+    toast(`${plural(names.length, 'picture')} removed.`);
+  } catch (error) {
+    say(error.message, true);
   }
-  none.hidden = shown > 0;
+  tell('dataset-changed', dataset_id);
 });
 pictures.addEventListener('focusout', send);
 window.addEventListener('beforeunload', event => { if (waiting.size || sending) { send(); event.preventDefault(); } });
-watch('value', show);
-show();
+window.addEventListener('atelier:dataset', event => open(event.detail));
+window.addEventListener('atelier:dataset-changed', event => { if (event.detail === dataset_id) load(); });
+crop_choice.addEventListener('change', draw_crops);
+window.addEventListener('atelier:setup', event => { if (base_model !== event.detail.base_model) { ({ base_model } = event.detail); load_crops(); } });
+window.addEventListener('atelier:select-pictures', event => select(event.detail));
+window.addEventListener('atelier:apply-captions', event => apply(event.detail));
+open(atelier.opened_dataset());

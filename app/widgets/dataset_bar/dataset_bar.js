@@ -1,0 +1,86 @@
+const { make, get, post, bytes, confirm, toast } = atelier;
+const root = element.querySelector('.dataset-bar'), select = root.querySelector('.chosen'), menu = root.querySelector('.menu');
+const problem = root.querySelector('.problem'), dialog = root.querySelector('dialog'), new_name = root.querySelector('.new-name');
+const NEW = '';
+let datasets = [], chosen = NEW;
+
+const one = () => datasets.find(each => each.dataset_id === chosen);
+const address = (what = '') => `/api/datasets/${chosen}${what}`;
+
+const draw = () => {
+  root.hidden = !datasets.length;
+  select.replaceChildren(make('option', { value: NEW, text: 'New dataset…' }),
+    ...datasets.map(each => make('option', { value: each.dataset_id, text: `${each.name} · ${each.pictures.toLocaleString()}` })));
+  select.value = chosen;
+  menu.hidden = !one();
+  root.querySelector('.download').href = address('/download');
+};
+
+const open = id => {
+  chosen = id;
+  draw();
+  atelier.open_dataset(id);
+  // The server has to know what Start training would train on.
+  trigger('choose', { dataset_id: id });
+};
+
+const list = async () => {
+  try {
+    datasets = (await get('/api/datasets')).datasets;
+    problem.textContent = '';
+  } catch (error) {
+    problem.textContent = error.message;
+  }
+  draw();
+};
+
+const attempt = async work => {
+  problem.textContent = '';
+  menu.open = false;
+  try { await work(); } catch (error) { problem.textContent = error.message; }
+};
+
+select.addEventListener('change', () => open(select.value));
+root.querySelector('.duplicate').addEventListener('click', () => attempt(async () => {
+  toast('Copying the pictures…');
+  const copy = await (await post(address('/duplicate'))).json();
+  await list();
+  open(copy.dataset_id);
+  toast(`This is “${copy.name}”.`);
+}));
+root.querySelector('.delete').addEventListener('click', () => attempt(async () => {
+  const removal = await get(address('/removal'));
+  const pictures = removal.pictures === 1 ? '1 picture' : `${removal.pictures.toLocaleString()} pictures`;
+  const runs = removal.runs === 1 ? ' One training used it and keeps the pictures it used.'
+    : removal.runs ? ` ${removal.runs} trainings used it and keep the pictures they used.` : '';
+  const text = `This removes ${pictures} (${bytes(removal.bytes)}) and their captions for good.${runs}`;
+  if (!await confirm({ title: `Delete “${one().name}”?`, text, yes: 'Delete it' })) return;
+  await post(address('/delete'));
+  chosen = NEW;
+  await list();
+  open(datasets[0]?.dataset_id ?? NEW);
+}));
+root.querySelector('.rename').addEventListener('click', () => {
+  menu.open = false;
+  new_name.value = one().name;
+  dialog.showModal();
+  new_name.select();
+});
+dialog.querySelector('.cancel').addEventListener('click', () => dialog.close());
+dialog.querySelector('form').addEventListener('submit', () => attempt(async () => {
+  await post(address('/rename'), { name: new_name.value });
+  await list();
+}));
+root.querySelector('.download').addEventListener('click', () => { menu.open = false; });
+document.addEventListener('click', event => { if (!menu.contains(event.target)) menu.open = false; });
+menu.addEventListener('keydown', event => { if (event.key === 'Escape') { menu.open = false; menu.querySelector('summary').focus(); } });
+window.addEventListener('atelier:dataset-made', async event => { await list(); open(event.detail); });
+window.addEventListener('atelier:dataset-changed', list);
+// The grid reads a dataset with what has just arrived; the list may not know of that yet.
+window.addEventListener('atelier:pictures', event => {
+  const row = datasets.find(each => each.dataset_id === event.detail.dataset_id);
+  if (row) { row.pictures = event.detail.pictures.length; draw(); }
+});
+// The server opens one after it made it.
+watch('value', async () => { if (props.value?.dataset_id) { await list(); open(props.value.dataset_id); } });
+list().then(() => open(datasets[0]?.dataset_id ?? NEW));

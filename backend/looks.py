@@ -1,0 +1,59 @@
+"""How a picture looks, in two small figures: how sharp it is, and a fingerprint that near copies share."""
+
+from itertools import combinations
+
+from PIL import Image, ImageFilter
+
+_MEASURED_SIDE = 1024  # pixels; about what training sees
+_GRID = 16  # the fingerprint compares 16 × 16 neighbours: 256 bits
+_BRIGHTER = 3  # of 255; less is noise, or what compression left
+_NEAR_BITS = 8  # of 256; a copy that was scaled, compressed or brightened differs by fewer
+_STEEPEST = 0.002  # the share of a picture that has to be in focus
+_MIN_CONTRAST = 12  # of 255; a plain area has no edges to judge by
+_EDGES = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=2, offset=128)
+
+
+def sharpness(image: Image.Image) -> float | None:
+    """Return how steep the steepest edges are, beside the picture's own contrast: 0 to 1, None for a plain area."""
+    grey = image.convert("L")
+    grey.thumbnail((_MEASURED_SIDE, _MEASURED_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
+    levels = grey.histogram()
+    contrast = _level_at(levels, 0.99) - _level_at(levels, 0.01)
+    if contrast < _MIN_CONTRAST:
+        return None
+    edges = grey.filter(_EDGES).crop((1, 1, grey.width - 1, grey.height - 1)).histogram()
+    steepness = [edges[128]] + [edges[128 + by] + edges[128 - by] for by in range(1, 128)]
+    return round(min(1.0, _level_at(steepness, 1 - _STEEPEST) / contrast), 4)
+
+
+def fingerprint(image: Image.Image) -> str:
+    """Return 64 hexadecimal digits: for each place of a small grid, whether it is brighter than the next."""
+    grid = image.convert("L").resize((_GRID + 1, _GRID), Image.Resampling.BOX).tobytes()
+    row = _GRID + 1
+    bits = 0
+    for y in range(_GRID):
+        for x in range(_GRID):
+            bits = bits << 1 | (grid[y * row + x] > grid[y * row + x + 1] + _BRIGHTER)
+    return f"{bits:064x}"
+
+
+def near_copies(fingerprints: dict[str, str]) -> list[list[str]]:
+    """Return the groups of names whose fingerprints all but agree; each group has at least two."""
+    values = {name: int(digits, 16) for name, digits in fingerprints.items() if digits}
+    group_of = {name: [name] for name in values}
+    for (one, left), (other, right) in combinations(values.items(), 2):
+        if (left ^ right).bit_count() <= _NEAR_BITS and group_of[one] is not group_of[other]:
+            group_of[one] += group_of[other]
+            for name in group_of[other]:
+                group_of[name] = group_of[one]
+    return list({id(group): group for group in group_of.values() if len(group) > 1}.values())
+
+
+def _level_at(histogram: list[int], share: float) -> int:
+    """Return the level below which `share` of the counted lie."""
+    wanted, seen = sum(histogram) * share, 0
+    for level, count in enumerate(histogram):
+        seen += count
+        if seen >= wanted:
+            return level
+    return len(histogram) - 1
