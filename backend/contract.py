@@ -276,9 +276,10 @@ class TrainingRequest(Request):
         return TrainingSettings.model_validate(spec.training.model_dump() | asked)
 
     def prompts_for(self, spec: BaseModelSpec) -> list[str]:
-        """Return the prompts to sample with, the trigger word put in its place."""
+        """Return the prompts to sample with, the trigger word put in its place; the LoRA's name, when there is none."""
         prompts = spec.sample_prompts if self.sample_prompts is None else self.sample_prompts
-        return [" ".join(prompt.replace("[trigger]", self.trigger_word).split()) for prompt in prompts]
+        called = self.trigger_word or self.lora_name
+        return [" ".join(prompt.replace("[trigger]", called).split()) for prompt in prompts]
 
 
 class LoraUse(Message):

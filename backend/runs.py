@@ -225,7 +225,7 @@ class Runs:
             case "CANCELLED" if just_seen:
                 return known.model_copy(update={"status": "cancelling"})  # its worker is saving
             case "CANCELLED":
-                return _failed(known, "cancelled", "Cancelled before it began.")
+                return _failed(known, "cancelled", "Cancelled." if known.progress else "Cancelled before it began.")
             case "TIMED_OUT":
                 hours = EXECUTION_TIMEOUT_S[known.kind] / 3600
                 return _failed(

@@ -99,6 +99,11 @@ def test_the_trigger_word_is_put_into_the_sample_prompts() -> None:
     assert TrainingRequest.model_validate(MINIMUM | {"trigger_word": "zorbot"}).prompts_for(TINY)[0] == "a zorbot"
 
 
+def test_without_a_trigger_word_sample_prompts_say_the_name() -> None:
+    request = TrainingRequest.model_validate(MINIMUM | {"lora_name": "Zorbot", "trigger_word": ""})
+    assert request.prompts_for(TINY)[0] == "a Zorbot"
+
+
 def test_ids_sort_newest_first_and_tell_their_time() -> None:
     assert reverse_ms(2000.0) < reverse_ms(1000.0)
     assert abs(created_at(new_run_id("train")) - __import__("time").time()) < 5

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -115,6 +117,46 @@ def test_a_training_that_cannot_be_says_why(page: Page, address: str) -> None:
     page.get_by_label("Name", exact=True).fill("a/b")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text("contains '/'; leave that character out.")).to_be_visible(timeout=SHORT)
+
+
+def test_a_messy_folder_becomes_a_dataset(page: Page, address: str, tmp_path: Path) -> None:
+    for number in range(5):
+        Image.effect_mandelbrot((96, 96), (-2, -1.5 + number / 10, 1, 1.5), 20).save(tmp_path / f"{number}.png")
+    (tmp_path / "0.txt").write_text("a shape that never ends")
+    (tmp_path / "bad.png").write_text("no picture")
+    page.goto(address)
+    page.get_by_label("Dataset", exact=True).select_option(label="New dataset…", timeout=SHORT)
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose files").click(timeout=SHORT)
+    chooser.value.set_files(sorted(tmp_path.iterdir()))
+    expect(page.get_by_text("5 pictures added, 1 caption, 1 not taken.")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_label("Files that were not taken")).to_contain_text("bad.png")
+    expect(page.get_by_text("5 pictures", exact=True)).to_be_visible(timeout=SHORT)
+    page.get_by_label("Caption for 3.png").fill("another one")
+    expect(page.get_by_text("All changes saved")).to_be_visible(timeout=SHORT)
+
+    page.reload()
+    expect(page.get_by_text("5 pictures", exact=True)).to_be_visible(timeout=SHORT)
+    kept = [page.get_by_label(f"Caption for {number}.png").input_value() for number in range(5)]
+    assert kept == ["a shape that never ends", "", "", "another one", ""]
+
+
+def test_every_press_of_generate_is_accounted_for(page: Page, address: str) -> None:
+    page.goto(f"{address}/?tab=generate")
+    prompt = page.get_by_label("Prompt", exact=True)
+    for number in range(5):
+        prompt.fill(f"an apple, the {number + 1}th")
+        prompt.press("Control+Enter")
+        expect(page.locator(".image-feed article").first).to_contain_text(f"the {number + 1}th", timeout=SHORT)
+    fourth = page.locator(".image-feed article", has_text="the 4th")
+    fourth.get_by_role("button", name="Cancel").click(timeout=SHORT)
+    expect(fourth.get_by_role("button", name="Start again")).to_be_visible(timeout=SHORT)
+
+    page.reload()
+    for number in (1, 2, 3, 5):
+        drawn = page.locator(".image-feed article", has_text=f"the {number}th")
+        expect(drawn.locator("img")).to_have_count(4, timeout=LONG)
+    expect(fourth.get_by_role("button", name="Start again")).to_be_visible(timeout=SHORT)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

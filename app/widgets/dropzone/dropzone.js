@@ -209,6 +209,10 @@ root.addEventListener('drop', async event => {
 for (const kind of ['dragover', 'drop']) window.addEventListener(kind, event => { if (!event.defaultPrevented) event.preventDefault(); });
 window.addEventListener('beforeunload', event => { if (round?.running) event.preventDefault(); });
 window.addEventListener('atelier:add-files', () => files.click());
-window.addEventListener('atelier:dataset', event => { if (round?.dataset_id !== event.detail) clear(); shape(); });
+window.addEventListener('atelier:dataset', event => {
+  if (!round?.running) root.classList.remove('busy'); // the sample pictures have come
+  if (round?.dataset_id !== event.detail) clear();
+  shape();
+});
 watch('value', () => { root.classList.remove('busy'); note.textContent = props.value?.note || ''; });
 shape();

@@ -46,7 +46,7 @@ const actions = () => {
   if (GOING.includes(run.status)) return [act('Cancel', cancel)];
   if (run.status === 'done') return [download(run.lora.download, 'Download LoRA'), act('Use in Generate', () => prompt_with(run.lora.key), 'primary')];
   const last = run.checkpoints.at(-1);
-  return [act(last ? `Resume from step ${last.step.toLocaleString()}` : 'Try again', retry, 'primary')];
+  return [act(last ? `Resume from step ${last.step.toLocaleString()}` : 'Retry', retry, 'primary')];
 };
 
 // ---------------------------------------------------------------- painting
