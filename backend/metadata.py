@@ -70,7 +70,7 @@ def _bare_webp(data: bytes) -> bytes | None:
     while at < len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
         end = at + 8 + length + length % 2
-        if kind in _WEBP_PIXELS:
+        if kind in _WEBP_PIXELS and end <= len(data):
             pixels = data[at:end]
             return b"RIFF" + struct.pack("<I", len(pixels) + 4) + b"WEBP" + pixels
         at = end

@@ -40,7 +40,7 @@ const refresh = poll({
   element: root,
   failed: sentence => { root.querySelector('.poll-notice').textContent = sentence; },
   read: async () => {
-    const news = await get(`/api/runs?kind=train&since=${version}`);
+    const news = await get(`/api/runs?since=${version}`);
     if (news) {
       version = news.version;
       runs = news.runs;

@@ -9,7 +9,7 @@ poll({
   element: element.querySelector('.top-bar'),
   failed: () => {},
   read: async () => {
-    const list = await get(`/api/runs?kind=train&since=${version}`);
+    const list = await get(`/api/runs?since=${version}`);
     if (list) {
       version = list.version;
       going = list.runs.filter(run => ['queued', 'running', 'cancelling'].includes(run.status));
