@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from app.local_machine import LocalMachine
 from backend.contract import LoraUse, TrainingRequest
+from backend.errors import NotFound
 from backend.runs import RunState
 from backend.settings import Settings
 from backend.storage import Storage
@@ -185,10 +186,16 @@ def test_a_queued_run_is_cancelled_at_once(studio: Studio, owner: str) -> None:
 
 
 def test_a_lora_that_does_not_exist_is_named(studio: Studio, owner: str) -> None:
-    run_id = studio.generation.start(owner, BASE_MODEL, prompt="a cat", lora_key="loras/nobody/none.safetensors")
+    gone = f"loras/{owner}/gone/none.safetensors"
+    run_id = studio.generation.start(owner, BASE_MODEL, prompt="a cat", lora_key=gone)
     failure = ended(studio, owner, run_id).failure
     assert failure is not None
-    assert "loras/nobody/none.safetensors" in failure.message
+    assert gone in failure.message
+
+
+def test_somebody_elses_lora_is_refused_at_once(studio: Studio, owner: str) -> None:
+    with pytest.raises(NotFound, match="no LoRA of yours"):
+        studio.generation.start(owner, BASE_MODEL, prompt="a cat", lora_key="loras/nobody/x/none.safetensors")
 
 
 def call(settings: Settings, endpoint: str, payload: dict[str, Any]) -> dict[str, Any]:

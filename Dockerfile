@@ -1,0 +1,33 @@
+# The studio's page, for a Hugging Face Space or any container host. It runs nothing on a GPU: RunPod and R2 do the work.
+#   docker build -t lora-atelier .
+#   docker build --target demo -t lora-atelier-demo .    with the local machine and the tiny FLUX inside: no keys needed
+# Keys are given when it runs; README.md names them.
+FROM python:3.11-slim AS base
+
+RUN useradd --create-home --uid 1000 atelier
+WORKDIR /home/atelier/studio
+COPY pyproject.toml constraints.txt README.md ./
+COPY app app
+COPY backend backend
+COPY assets assets
+
+# Gradio takes an app for a Space only when SYSTEM says so; elsewhere there is no SPACE_ID and it changes nothing.
+ENV SYSTEM=spaces \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+EXPOSE 7860
+HEALTHCHECK --interval=30s --timeout=5s --start-period=2m \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/healthz', timeout=4)"]
+CMD ["atelier", "serve", "--host", "0.0.0.0", "--port", "7860", "--no-open"]
+
+FROM base AS demo
+COPY workers workers
+# Where to find the small torch without CUDA, as README.md explains.
+ARG PIP_EXTRA_INDEX_URL=
+RUN pip install --no-cache-dir "torch==2.13.0" \
+    && pip install --no-cache-dir --constraint constraints.txt --editable ".[local]"
+USER 1000
+
+FROM base AS app
+RUN pip install --no-cache-dir --constraint constraints.txt --editable .
+USER 1000
