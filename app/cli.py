@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from app.local_machine import LocalMachine
-from app.sign_in import Loopback, sign_in_for
+from app.sign_in import LOOPBACK_NAMES, Loopback, sign_in_for
 from backend.errors import AtelierError
 from backend.settings import Settings
 
@@ -31,7 +31,7 @@ def serve(
 ) -> None:
     """Start the studio. Without RunPod keys it runs everything on this computer."""
     settings = Settings()
-    if isinstance(sign_in_for(settings), Loopback) and host not in ("127.0.0.1", "localhost", "::1"):
+    if isinstance(sign_in_for(settings), Loopback) and host not in LOOPBACK_NAMES:
         raise AtelierError(
             f"The studio doesn't listen on {host} without a sign-in.", "Set ATELIER_PASSWORD, or use 127.0.0.1."
         )

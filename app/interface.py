@@ -32,7 +32,7 @@ def build(studio: Studio) -> gr.Blocks:
         bar = top_bar()
         with gr.Tabs(selected="train", elem_id="nav", overflow_behavior="wrap") as tabs:
             with gr.Tab("Train", id="train", elem_id="tab-train"):
-                train_tab = train.build(studio, page)
+                train_tab = train.build(studio)
             with gr.Tab("Runs", id="runs", elem_id="tab-runs"):
                 runs_tab = runs.build()
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):

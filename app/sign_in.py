@@ -28,7 +28,7 @@ _COOKIE = "atelier"
 _STAY_S = 14 * 24 * 3600
 _VISITOR_STAY_S = 365 * 24 * 3600
 _WRONG_PASSWORD_WAIT_S = 1.0
-_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 _OWNER: TypeAdapter[str] = TypeAdapter(Owner)
 
 
@@ -36,9 +36,6 @@ class Person(NamedTuple):
     """Somebody who may come in."""
 
     owner: str
-    name: str = ""  # what to call somebody who has signed in
-    visitor: bool = False  # somebody who could still sign in
-    keeper: bool = False  # whose studio this is: may see what everybody costs
     cookie: str = ""  # a Set-Cookie header, for a visitor seen for the first time
 
 
@@ -78,9 +75,9 @@ class Loopback:
 
     def person(self, request: Request) -> Person | None:
         # A page elsewhere could give its own name this computer's address, and then count as this studio's own.
-        if _host_in(request.headers) not in _LOOPBACK_NAMES:
+        if _host_in(request.headers) not in LOOPBACK_NAMES:
             raise Forbidden("This studio answers on this computer alone.", "Set ATELIER_PASSWORD to open it to others.")
-        return Person(LOCAL_OWNER, keeper=True)
+        return Person(LOCAL_OWNER)
 
     def page(self, problem: str = "") -> Response:
         return own_page("Not here", problem, 401)
@@ -105,7 +102,7 @@ class Password:
 
     def person(self, request: Request) -> Person | None:
         given = _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _STAY_S)
-        return Person(LOCAL_OWNER, name="you", keeper=True) if given == "in" else None
+        return Person(LOCAL_OWNER) if given == "in" else None
 
     def page(self, problem: str = "") -> Response:
         return own_page("Sign in", problem, 401, form="password")
@@ -134,9 +131,9 @@ class HuggingFace:
     routes: tuple[Route, ...] = ()  # Gradio brings them
 
     def __init__(self, settings: Settings) -> None:
-        self._keeper = (settings.space_author_name or settings.space_id.split("/")[0]).casefold()
+        keeper = (settings.space_author_name or settings.space_id.split("/")[0]).casefold()
         named = {name.casefold() for name in settings.allowed_users.replace(",", " ").split()}
-        self._allowed = named | {self._keeper}
+        self._allowed = named | {keeper}
         self._public = settings.public
         self._signer = _signer(settings, "visitor")
 
@@ -149,19 +146,19 @@ class HuggingFace:
         names = {name.casefold(), *_organisations(user)}
         if not self._public and not names & self._allowed:
             raise Forbidden(f"{name} is not among the people of this studio.", "Ask its owner to add you.")
-        return Person(_owner_named(f"hf-{user['sub']}"), name=name, keeper=self._keeper in names)
+        return Person(_owner_named(f"hf-{user['sub']}"))
 
     def page(self, problem: str = "") -> Response:
         return own_page("Sign in", problem, 401, form="huggingface")
 
     def _visitor(self, request: Request) -> Person | None:
         if visitor := _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _VISITOR_STAY_S):
-            return Person(_owner_named(visitor), visitor=True)
+            return Person(_owner_named(visitor))
         if request.url.path != "/" or request.method != "GET":
             return None
         visitor = f"visitor-{secrets.token_hex(16)}"
         cookie = _cookie(request, self._signer.sign(visitor), _VISITOR_STAY_S, framed=True)
-        return Person(visitor, visitor=True, cookie=cookie)
+        return Person(visitor, cookie=cookie)
 
 
 def _organisations(user: dict[str, Any]) -> set[str]:

@@ -83,16 +83,15 @@ class DatasetStore:
         name = arrival.image.sha256 if arrival.image else f"{_TEXTS}{new_id()}"
         self._bucket.put_message(keys.arrival(name), arrival)
 
-    def arrived_pictures(self, keys: DatasetKeys) -> set[str]:
-        """Return the content hashes of the pictures that came and are not in the record yet."""
-        names = {PurePosixPath(each.key).stem for each in self._bucket.list_all(keys.arrivals)}
-        return {name for name in names if not name.startswith(_TEXTS)}
+    def settle(self, keys: DatasetKeys, *, unless_fewer_than: int = 1) -> set[str]:
+        """Put what arrived into the record and the captions, then let go of it.
 
-    def settle(self, keys: DatasetKeys, *, unless_fewer_than: int = 1) -> None:
-        """Put what arrived into the record and the captions, then let go of it."""
+        Returns the content hashes of the pictures that arrived: they are in the record, or were left beside it.
+        """
         stored = list(self._bucket.list_all(keys.arrivals))
+        pictures = {stem for each in stored if not (stem := PurePosixPath(each.key).stem).startswith(_TEXTS)}
         if len(stored) < unless_fewer_than:
-            return
+            return pictures
         names = [each.key for each in sorted(stored, key=lambda each: (each.modified_at, each.key))]
         # One that is gone is in the record by now: somebody else put it there.
         arrivals = [each for each in at_once(lambda key: self._bucket.find_message(key, Arrival), names) if each]
@@ -101,6 +100,7 @@ class DatasetStore:
         record = self.change(keys.record, Dataset, lambda now: _with_images(now, images))
         self.change(keys.captions, Captions, lambda now: _claimed(now, record.images, texts))
         self._bucket.delete(names)
+        return pictures
 
 
 def at_once(work: Callable[[str], T], names: list[str]) -> list[T]:

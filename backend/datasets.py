@@ -59,7 +59,7 @@ class Datasets:
             empty = Dataset(id=SAMPLE_ID, name="Zorbot (sample)", owner=owner, created_at=time.time(), images=[])
             for path in sorted(SAMPLE_DATASET.iterdir()):
                 if path.suffix in (".png", ".txt"):
-                    self._take_in(empty, Upload(path.name, path))
+                    self._take_in(empty, set(), Upload(path.name, path))
             self._store.create(empty)
             return self.get(owner, SAMPLE_ID)
 
@@ -83,8 +83,8 @@ class Datasets:
         Safe to call for many files at once, and again for one that may have been taken already.
         """
         keys = DatasetKeys(owner, dataset_id)
-        self._store.settle(keys, unless_fewer_than=_SETTLED_FROM)
-        return self._take_in(self._store.record(keys), upload)
+        arrived = self._store.settle(keys, unless_fewer_than=_SETTLED_FROM)
+        return self._take_in(self._store.record(keys), arrived, upload)
 
     def set_captions(self, owner: str, dataset_id: DatasetId, captions: dict[str, str]) -> None:
         """Change the captions of some pictures, named by content hash."""
@@ -157,9 +157,9 @@ class Datasets:
         dataset = self.get(owner, dataset_id)
         return f"{dataset.name}.zip", archive_of(dataset, lambda image: self._bucket.get(image.key))
 
-    def _take_in(self, dataset: Dataset, upload: Upload) -> Intake:
+    def _take_in(self, dataset: Dataset, arrived: set[str], upload: Upload) -> Intake:
         keys = DatasetKeys(dataset.owner, dataset.id)
-        there = {image.sha256 for image in dataset.images} | self._store.arrived_pictures(keys)
+        there = {image.sha256 for image in dataset.images} | arrived
         room = self._limits.total_bytes - sum(image.bytes for image in dataset.images)
         added = merged = captions = 0
         refused: list[Refusal] = []

@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from backend.errors import NotFound
-from backend.storage import Bucket, Head, Storage
+from backend.storage import Bucket, Head, Storage, is_of
 
 BucketName = Literal["loras", "outputs"]
 _OWNED = frozenset({"datasets", "runs", "loras", "images", "thumbs"})
@@ -39,8 +39,7 @@ class Media:
         self, owner: str, bucket: str, key: str, *, start: int | None = None, end: int | None = None
     ) -> tuple[Head, Iterator[bytes]]:
         """Return what is known of an object of the owner's, and its bytes. Raises NotFound for all others."""
-        parts = key.split("/")
-        mine = len(parts) > 2 and parts[0] in _OWNED and parts[1] == owner and ".." not in parts
+        mine = key.split("/")[0] in _OWNED and is_of(owner, key)
         if bucket not in ("loras", "outputs") or not mine or not key.endswith(_SHOWN_SUFFIXES):
             raise NotFound("There is nothing of yours at this address.")
         source = self._buckets[bucket]  # type: ignore[index]

@@ -1,6 +1,7 @@
 """How a route answers: for whom, with errors in words, and nothing to a caller who is up to date."""
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -38,6 +39,11 @@ def unless_known(request: Request, version: str, view: BaseModel) -> Response:
     if request.query_params.get("since") == version:
         return Response(status_code=204)
     return json_of(view)
+
+
+def attachment(name: str) -> str:
+    """Return the content-disposition of a file that is to be kept under this name, whatever is in it."""
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def json_of(view: BaseModel) -> Response:

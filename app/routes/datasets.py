@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from urllib.parse import quote
 
 from pydantic import Field
 from starlette.requests import Request
@@ -10,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from app.identifiers import dataset_id_in, file_name_in
-from app.routes.answer import answer, json_of
+from app.routes.answer import answer, attachment, json_of
 from app.routes.body import answer_file, answer_json
 from app.views.datasets import DatasetViews, checkup_view, crops_view, intake_view, removal_view
 from backend.contract import BaseModelSpec, Message, Sha256
@@ -117,7 +116,7 @@ class _Datasets:
     def download(self, owner: str, request: Request) -> Response:
         name, chunks = self._datasets.download(owner, _id(request))
         headers = {
-            "content-disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "content-disposition": attachment(name),
             "x-content-type-options": "nosniff",
             "cache-control": "no-store",
         }

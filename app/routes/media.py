@@ -1,13 +1,12 @@
 """Stored files through the app, when storage is on this computer; and the sample pictures."""
 
 from pathlib import PurePosixPath
-from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from app.routes.answer import answer
+from app.routes.answer import answer, attachment
 from backend.datasets import SAMPLE_DATASET
 from backend.studio import Studio
 
@@ -83,6 +82,5 @@ def _media_headers(key: str, etag: str, download: str) -> dict[str, str]:
         "cross-origin-resource-policy": "same-origin",
     }
     if download or not shown:
-        name = download or PurePosixPath(key).name
-        headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+        headers["content-disposition"] = attachment(download or PurePosixPath(key).name)
     return headers

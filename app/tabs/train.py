@@ -17,7 +17,7 @@ class TrainTab(NamedTuple):
     handlers: train_setup.SetupHandlers
 
 
-def build(studio: Studio, page: gr.Blocks) -> TrainTab:
+def build(studio: Studio) -> TrainTab:
     """Build the tab into the page."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import tests.workers.image_generation as server_package
 from backend.base_models import load_base_model
+from tests.workers.image_generation.drawings import drawing_of_a_cat
 from workers.image_generation.comfyui_client import ComfyUIClient
-from workers.image_generation.engines import Drawing, Picture, PictureToDraw
+from workers.image_generation.engines import Picture
 from workers.image_generation.engines.comfyui import ComfyUIEngine
 from workers.image_generation.workflow import Asked, render
 
@@ -53,19 +54,8 @@ async def direct_ms(client: ComfyUIClient) -> float:
 
 async def engine_ms(engine: ComfyUIEngine, folder: Path) -> float:
     """Draw the same with the engine, and return the milliseconds that took."""
-    drawing = Drawing(
-        spec=load_base_model("flux1-dev"),
-        weights=folder,
-        folder=folder,
-        prompt="a cat",
-        negative_prompt="",
-        width=256,
-        height=256,
-        steps=28,
-        guidance=3.5,
-        loras=[],
-        pictures=[PictureToDraw(index=0, seed=0)],
-    )
+    spec = load_base_model("flux1-dev")
+    drawing = drawing_of_a_cat(spec, folder, folder, 0, width=256, height=256, steps=28)
     since = time.perf_counter()
     await engine.draw(drawing, Nobody())
     return 1000 * (time.perf_counter() - since)

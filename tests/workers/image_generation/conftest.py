@@ -15,7 +15,8 @@ from safetensors.numpy import save, save_file
 from backend.base_models import load_base_model, weights_folder
 from backend.contract import BaseModelSpec
 from tests.conftest import LoopThread
-from workers.image_generation.engines import Drawing, LoraInUse, Picture, PictureToDraw
+from tests.workers.image_generation.drawings import drawing_of_a_cat
+from workers.image_generation.engines import Drawing, LoraInUse, Picture
 from workers.image_generation.engines.diffusers import DiffusersEngine
 
 LAYERS = ("attn.to_q", "attn.to_k", "attn.to_v")
@@ -73,20 +74,7 @@ class Desk:
         folder.mkdir()
         weights = weights_folder(self._spec)
         assert weights
-        drawing = Drawing(
-            spec=self._spec,
-            weights=weights,
-            folder=folder,
-            prompt="a cat",
-            negative_prompt="",
-            width=96,
-            height=128,
-            steps=3,
-            guidance=3.5,
-            loras=[],
-            pictures=[PictureToDraw(index=index, seed=seed) for index, seed in enumerate(seeds)],
-        )
-        return drawing.model_copy(update=changes)
+        return drawing_of_a_cat(self._spec, weights, folder, *seeds, **({"steps": 3} | changes))
 
     def draw(self, *seeds: int, **changes: Any) -> Log:
         async def work() -> Log:

@@ -19,7 +19,8 @@ from backend.base_models import load_base_model
 from backend.errors import EngineDied, EngineError, LoraRejected, OutOfMemory, WeightsError
 from tests.conftest import LoopThread
 from tests.workers.image_generation.conftest import Log, lora_tensors
-from workers.image_generation.engines import Drawing, LoraInUse, PictureToDraw
+from tests.workers.image_generation.drawings import drawing_of_a_cat
+from workers.image_generation.engines import Drawing, LoraInUse
 from workers.image_generation.engines.comfyui import ComfyUIEngine
 
 SERVER = Path(__file__).with_name("comfyui_server.py")
@@ -63,20 +64,7 @@ class Studio:
         self._drawings += 1
         folder = self.folder / f"run-{self._drawings}"
         folder.mkdir()
-        drawing = Drawing(
-            spec=load_base_model("flux1-dev"),
-            weights=self.models,
-            folder=folder,
-            prompt="a cat",
-            negative_prompt="",
-            width=96,
-            height=128,
-            steps=30,
-            guidance=3.5,
-            loras=[],
-            pictures=[PictureToDraw(index=index, seed=seed) for index, seed in enumerate(seeds or (7,))],
-        )
-        return drawing.model_copy(update=changes)
+        return drawing_of_a_cat(load_base_model("flux1-dev"), self.models, folder, *(seeds or (7,)), **changes)
 
     def draw(self, *seeds: int, **changes: Any) -> WatchingLog:
         async def work() -> WatchingLog:
