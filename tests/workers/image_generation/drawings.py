@@ -7,7 +7,7 @@ from backend.contract import BaseModelSpec
 from workers.image_generation.engines import Drawing, PictureToDraw
 
 
-def drawing_of_a_cat(spec: BaseModelSpec, weights: Path, folder: Path, *seeds: int, **changes: Any) -> Drawing:
+def drawing_of_a_cat(spec: BaseModelSpec, weights: Path, folder: Path, /, *seeds: int, **changes: Any) -> Drawing:
     """Return a drawing with one picture a seed; `changes` are its fields."""
     drawing = Drawing(
         spec=spec,
