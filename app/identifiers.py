@@ -14,6 +14,9 @@ _MAX_FILE_NAME = 500  # characters, folders included
 _DATASET: TypeAdapter[str] = TypeAdapter(DatasetId)
 _RUN: TypeAdapter[str] = TypeAdapter(RunId)
 _IMAGE: TypeAdapter[str] = TypeAdapter(ImageId)
+_RESOLUTIONS: TypeAdapter[list[int]] = TypeAdapter(
+    Annotated[list[Annotated[int, Field(ge=64, le=2048)]], Field(max_length=6)]
+)
 _STEP: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=-1, le=10**9)])
 
 
@@ -32,6 +35,11 @@ def image_id_in(value: object) -> ImageId:
 
 def step_in(value: object) -> int:
     return _checked(_STEP, value, "step")
+
+
+def resolutions_in(value: str) -> list[int]:
+    """Return the pixels in '512,768'; none in ''."""
+    return _checked(_RESOLUTIONS, value.split(",") if value else [], "resolution")
 
 
 def file_name_in(value: str) -> str:

@@ -81,7 +81,7 @@ def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, gene
 
     # While one press is under way Gradio ignores a second, and the script shows at once that it was heard.
     train_tab.start.click(
-        train_tab.handlers.start,
+        train_tab.setup.handlers.start,
         train_tab.start_inputs,
         [shell.bar, train_tab.message],
         js="(...values) => { document.getElementById('start').classList.add('busy'); return values; }",

@@ -20,6 +20,10 @@ _LABELS = {
     "prompt": "The prompt",
     "guidance": "The guidance",
     "count": "The number of pictures",
+    "alpha": "Alpha",
+    "caption_dropout": "The caption dropout",
+    "sample_prompts": "The list of sample prompts",
+    "max_minutes": "“Stop after”",
 }
 
 
@@ -32,3 +36,13 @@ def in_words(error: Exception) -> str:
     for field, label in _LABELS.items():
         sentence = sentence.replace(f"'{field}'", label)
     return sentence
+
+
+def length_of_time(seconds: float) -> str:
+    """Return about how long something takes, as people say it."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(10, round(seconds / 10) * 10)} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -167,6 +167,13 @@ class TrainingSettings(Message):
     cache_text_embeddings: bool | None = None
 
 
+class TrainingPace(Message):
+    """How long trainings take, roughly: a guess until there are some to go by."""
+
+    seconds_per_step: float = Field(gt=0)  # one picture a step, at the base model's own resolutions
+    seconds_around: float = Field(0, ge=0)  # start, weights, caching and sampling together
+
+
 class BaseModelSpec(Message):
     """A base model as its folder under assets/base_models declares it."""
 
@@ -184,6 +191,7 @@ class BaseModelSpec(Message):
     negative_prompt: bool = False
     max_sequence_length: int = Field(512, ge=8, le=1024)  # tokens the text encoder is given
     training: TrainingSettings
+    pace: TrainingPace | None = None
     sample_prompts: list[Prompt] = ["[trigger]"]
     prior_prompts: list[Prompt] = []  # what prior preservation keeps the model good at
     # Options of the diffusers engine, of ai-toolkit's config and of ComfyUI's workflow, read by those engines alone.
@@ -261,6 +269,8 @@ class TrainingRequest(Request):
     low_vram: bool | None = None
     quantize: bool | None = None
     cache_text_embeddings: bool | None = None
+    # When an attempt is ended, its last step kept; None lets it take as long as it needs.
+    max_minutes: float | None = Field(None, ge=1, le=7 * 24 * 60)
 
     @model_validator(mode="after")
     def _one_dataset(self) -> "TrainingRequest":
@@ -395,6 +405,7 @@ class TrainingResult(Message):
     """A finished training: `result.json`, written last."""
 
     run_id: RunId
+    attempt: int = 1
     lora_key: StorageKey
     sha256: Sha256
     bytes: int
@@ -517,11 +528,11 @@ def _explain_one(problem: dict[str, Any]) -> str:
         case "missing":
             return f"'{field}' is missing."
         case "greater_than_equal":
-            return f"'{field}' is {shown}; the least is {limits['ge']:,}."
+            return f"'{field}' is {shown}; the least is {_limit(limits['ge'])}."
         case "greater_than":
-            return f"'{field}' is {shown}; it must be more than {limits['gt']:,}."
+            return f"'{field}' is {shown}; it must be more than {_limit(limits['gt'])}."
         case "less_than_equal":
-            return f"'{field}' is {shown}; the most is {limits['le']:,}."
+            return f"'{field}' is {shown}; the most is {_limit(limits['le'])}."
         case "int_parsing" | "int_from_float" | "int_type":
             return f"'{field}' is {shown}; it must be a whole number."
         case "float_parsing" | "float_type":
@@ -538,3 +549,7 @@ def _explain_one(problem: dict[str, Any]) -> str:
             return f"'{field}' {limits['error']}."
         case _:
             return f"'{field}' is {shown}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
+
+
+def _limit(number: float) -> str:
+    return f"{int(number) if number == int(number) else number:,}"

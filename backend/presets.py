@@ -72,6 +72,12 @@ def presets_for(spec: BaseModelSpec, presets: list[Preset]) -> list[Preset]:
     return [preset for preset in presets if spec.architecture in preset.architectures]
 
 
+def usual(spec: BaseModelSpec) -> Recommendation:
+    """Return a base model's own settings, for one without presets."""
+    fields = spec.training.model_dump(include=set(Recommendation.model_fields))
+    return Recommendation(**fields, reason="The base model's usual settings.")
+
+
 def recommend(preset: Preset, images: int, batch_size: int = 1) -> Recommendation:
     """Return what a preset comes to for `images` pictures."""
     steps, steps_reason = _steps(preset, images, batch_size)

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
+from pydantic import ValidationError
+
 from backend.contract import (
     GenerationRequest,
     GenerationResult,
@@ -24,8 +26,9 @@ from backend.contract import (
     TrainingRequest,
     TrainingResult,
     created_at,
+    explain,
 )
-from backend.errors import NotFound
+from backend.errors import InvalidRequest, NotFound
 from backend.runpod_client import Endpoint, Job, JobStatus
 from backend.storage import RunKeys, Storage, is_of
 
@@ -35,6 +38,7 @@ ENDED: frozenset[RunStatus] = frozenset({"done", "failed", "cancelled", "lost"})
 # How long jobs may take: one in the queue and at work together, and at work alone.
 TIME_TO_LIVE_S = {"train": 3 * 24 * 3600, "image": 24 * 3600}
 EXECUTION_TIMEOUT_S = {"train": 24 * 3600, "image": 3600}
+_HARD_STOP_AFTER_S = 600  # beyond a person's own limit, which the worker keeps: its start, and saving the last step
 _SILENCE_S = 60.0  # a run without a job that said something more recently is taken to be alive
 _CANCEL_GRACE_S = 20.0  # what a worker is given to save its last step and say so
 _LISTED = 50
@@ -92,6 +96,32 @@ class Runs:
         if state.ended and state.status != "done":
             self.submit(state.request.model_copy(update={"attempt": state.request.attempt + 1}))
 
+    def extend(self, owner: str, run_id: RunId, steps: int) -> None:
+        """Train a run that has ended on, `steps` steps further than it was meant to go."""
+        state = self.state(owner, run_id)
+        request = state.request
+        if not state.ended or not isinstance(request, TrainingRequest):
+            raise InvalidRequest("Only a training that has ended can be trained on.", "Wait for its end, or stop it.")
+        if isinstance(request.base_model, str):
+            raise InvalidRequest("This training didn't come from the studio.", "Start a new one.")
+        further = request.settings_for(request.base_model).steps + steps
+        wishes = request.model_dump() | {"steps": further, "attempt": request.attempt + 1}
+        try:
+            self.submit(TrainingRequest.model_validate(wishes))
+        except ValidationError as error:
+            raise InvalidRequest(explain(error)) from error
+
+    def delete(self, owner: str, run_id: RunId) -> None:
+        """Delete a run that has ended: curve, samples, checkpoints and log. Its LoRA and its dataset stay."""
+        keys = RunKeys(owner, run_id)
+        if not self.state(owner, run_id).ended:
+            raise InvalidRequest("This run is still going on.", "Stop it first.")
+        # What makes it a run goes first, so that half of one is never shown.
+        self._bucket.delete([keys.request])
+        self._bucket.delete([stored.key for stored in self._bucket.list_all(keys.prefix)])
+        with self._lock:
+            self._remembered.pop(keys, None)
+
     def cancel(self, owner: str, run_id: RunId) -> None:
         """Ask for a run to be stopped; one that has ended is left alone."""
         state = self.state(owner, run_id)
@@ -148,9 +178,7 @@ class Runs:
 
     def _hand_over(self, request: TrainingRequest | GenerationRequest) -> None:
         keys, kind = _keys_of(request), _kind_of(request)
-        job_id = self._endpoints[kind].run(
-            request, execution_timeout_s=EXECUTION_TIMEOUT_S[kind], ttl_s=TIME_TO_LIVE_S[kind]
-        )
+        job_id = self._endpoints[kind].run(request, execution_timeout_s=_may_take(request), ttl_s=TIME_TO_LIVE_S[kind])
         submission = Submission(
             run_id=keys.run_id, attempt=request.attempt, job_id=job_id, submitted_at=round(time.time(), 3)
         )
@@ -199,7 +227,8 @@ class Runs:
 
     def _stored_end(self, keys: RunKeys, known: RunState) -> RunState | None:
         if known.kind == "train":
-            if training := self._bucket.find_message(keys.result, TrainingResult):
+            training = self._bucket.find_message(keys.result, TrainingResult)
+            if training and training.attempt >= known.request.attempt:
                 return known.model_copy(update={"status": "done", "training": training})
         elif generation := self._bucket.find_message(keys.result, GenerationResult):
             return known.model_copy(update={"status": "done", "generation": generation})
@@ -227,9 +256,9 @@ class Runs:
             case "CANCELLED":
                 return _failed(known, "cancelled", "Cancelled." if known.progress else "Cancelled before it began.")
             case "TIMED_OUT":
-                hours = EXECUTION_TIMEOUT_S[known.kind] / 3600
+                hours = _may_take(known.request) / 3600
                 return _failed(
-                    known, "failed", f"RunPod stopped the job after {hours:.0f} h.", "Press Resume to go on."
+                    known, "failed", f"RunPod stopped the job after {hours:.1f} h.", "Press Resume to go on."
                 )
             case _:
                 return _failed(known, "failed", job.error or "The worker ended without a result.", "Press Retry.")
@@ -249,6 +278,14 @@ def _refuse_what_is_not_theirs(request: TrainingRequest | GenerationRequest) -> 
         for use in request.lora_uses:
             if not is_of(request.owner, use.key):
                 raise NotFound(f"There is no LoRA of yours at '{use.key}'.", "Choose one from the list.")
+
+
+def _may_take(request: TrainingRequest | GenerationRequest) -> int:
+    """How many seconds a job may be at work before RunPod ends it, whatever the worker says."""
+    longest = EXECUTION_TIMEOUT_S[_kind_of(request)]
+    if isinstance(request, TrainingRequest) and request.max_minutes:
+        return min(longest, int(request.max_minutes * 60) + _HARD_STOP_AFTER_S)
+    return longest
 
 
 def _kind_of(request: Request) -> RunKind:

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     runpod_training_endpoint_id: str = ""
     runpod_image_generation_endpoint_id: str = ""
 
+    # Dollars an hour for the training endpoint's GPU, by which trainings are priced: RunPod's flex price for 24 GB.
+    atelier_gpu_price: float = Field(0.69, ge=0)
+
     atelier_home: Path = Field(default_factory=_default_home)
     # Where base models are declared, one folder each.
     atelier_base_models: Path = BASE_MODELS
@@ -73,6 +76,11 @@ class Settings(BaseSettings):
     def storage_endpoint(self) -> str:
         """The S3 address: R2's for the account, unless one is given."""
         return self.r2_endpoint_url or f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
+
+    @property
+    def hub_cache(self) -> Path:
+        """Where downloaded base models lie, as the Hub's own libraries lay them out."""
+        return self.atelier_volume / "huggingface"
 
     @property
     def in_cloud(self) -> bool:

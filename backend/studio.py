@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from backend.base_models import load_base_models
 from backend.contract import BaseModelSpec
 from backend.datasets import Datasets
+from backend.estimate import Estimates
 from backend.gallery import Gallery
 from backend.generation import Generation
 from backend.loras import Loras
 from backend.media import Media, is_loopback
 from backend.pictures import Limits
+from backend.preflight import Preflight
+from backend.presets import Preset, load_presets
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
@@ -23,8 +26,11 @@ class Studio:
 
     base_models: dict[str, BaseModelSpec]
     default_base_model: str
+    presets: list[Preset]
     datasets: Datasets
     training: Training
+    estimates: Estimates
+    preflight: Preflight
     generation: Generation
     runs: Runs
     loras: Loras
@@ -38,19 +44,20 @@ class Studio:
         storage = Storage(settings)
         limits = Limits.of(settings)
         base_models = load_base_models()
-        runs = Runs(
-            storage,
-            {
-                "train": Endpoint(settings, settings.runpod_training_endpoint_id, "training"),
-                "image": Endpoint(settings, settings.runpod_image_generation_endpoint_id, "image generation"),
-            },
-        )
+        training_endpoint = Endpoint(settings, settings.runpod_training_endpoint_id, "training")
+        image_endpoint = Endpoint(settings, settings.runpod_image_generation_endpoint_id, "image generation")
+        runs = Runs(storage, {"train": training_endpoint, "image": image_endpoint})
         datasets = Datasets(storage, limits)
+        is_local = is_loopback(settings.runpod_base_url)
+        preflight = Preflight(storage, training_endpoint, settings, local=is_local)
         return cls(
             base_models=base_models,
             default_base_model=_default_base_model(base_models, settings),
+            presets=load_presets(),
             datasets=datasets,
-            training=Training(storage, runs, datasets, base_models),
+            training=Training(storage, runs, datasets, base_models, preflight),
+            estimates=Estimates(runs, None if is_local else settings.atelier_gpu_price),
+            preflight=preflight,
             generation=Generation(runs, base_models),
             runs=runs,
             loras=Loras(storage, runs),
@@ -61,6 +68,7 @@ class Studio:
 
     def close(self) -> None:
         """Close the connections."""
+        self.preflight.close()
         self.runs.close()
 
 

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from backend.contract import BaseModelSpec, DatasetId, RunId, TrainingRequest, explain, new_run_id
 from backend.datasets import Datasets
 from backend.errors import DatasetRejected, InvalidRequest, NotFound
+from backend.preflight import Preflight
 from backend.runs import Runs
 from backend.storage import RunKeys, Storage
 
@@ -14,8 +15,16 @@ from backend.storage import RunKeys, Storage
 class Training:
     """Starts trainings."""
 
-    def __init__(self, storage: Storage, runs: Runs, datasets: Datasets, base_models: dict[str, BaseModelSpec]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        runs: Runs,
+        datasets: Datasets,
+        base_models: dict[str, BaseModelSpec],
+        preflight: Preflight,
+    ) -> None:
         self._bucket = storage.loras
+        self._preflight = preflight
         self._runs = runs
         self._datasets = datasets
         self._base_models = base_models
@@ -23,7 +32,8 @@ class Training:
     def start(self, owner: str, dataset_id: DatasetId, base_model: str, **wishes: Any) -> RunId:
         """Train a LoRA on a dataset as it is now, and return the run's id.
 
-        `wishes` are fields of TrainingRequest. Raises InvalidRequest for one that can't be, naming it.
+        `wishes` are fields of TrainingRequest. Raises InvalidRequest for one that can't be, naming it; and whatever
+        stands in the way of training, before anything is spent.
         """
         if base_model not in self._base_models:
             raise NotFound(f"There is no base model '{base_model}'.", f"Choose one of: {', '.join(self._base_models)}.")
@@ -32,6 +42,7 @@ class Training:
         dataset = self._datasets.get(owner, dataset_id)
         if not dataset.images:
             raise DatasetRejected(f"The dataset '{dataset.name}' has no pictures.", "Add some and start again.")
+        self._preflight.check(self._base_models[base_model])
         self._bucket.put_message(keys.dataset, dataset)
         return self._runs.submit(request)
 

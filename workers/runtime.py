@@ -25,6 +25,7 @@ from backend.contract import (
     Progress,
     Request,
     RunKind,
+    TrainingRequest,
     TrainingResult,
     explain,
     new_run_id,
@@ -109,8 +110,9 @@ class Worker(Generic[Q]):
             return await self._attempt(Run(request, spec, keys, self._settings, self._storage, report, folder), job)
 
     async def _attempt(self, run: Run[Q], job: dict[str, Any]) -> dict[str, Any]:
+        limit = asyncio.timeout(_seconds_allowed(run.request))
         try:
-            async with _published(run.report, self._storage, job):
+            async with _published(run.report, self._storage, job), limit:
                 result = await self._work(run)
             await asyncio.to_thread(self._storage.loras.put_message, run.keys.result, result)
             return result.model_dump(mode="json")
@@ -121,7 +123,9 @@ class Worker(Generic[Q]):
             raise
         except AtelierError as error:
             return await self._fail(run, error)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                return await self._fail(run, Cancelled("Stopped at its time limit.", _kept(run.report)))
             _log.exception("run %s failed", run.keys.run_id)
             return await self._fail(run, AtelierError("Something unexpected went wrong.", "The worker's log has more."))
 
@@ -187,6 +191,11 @@ def serve(kind: RunKind, request_type: type[Q], make_work: Callable[[Settings], 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = Settings()
     Worker(kind, request_type, make_work(settings), settings).serve()
+
+
+def _seconds_allowed(request: Request) -> float | None:
+    minutes = request.max_minutes if isinstance(request, TrainingRequest) else None
+    return minutes * 60 if minutes else None
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from app.identifiers import dataset_id_in, file_name_in
+from app.identifiers import dataset_id_in, file_name_in, resolutions_in
 from app.routes.answer import answer, attachment, json_of
 from app.routes.body import answer_file, answer_json
 from app.views.datasets import DatasetViews, checkup_view, crops_view, intake_view, removal_view
@@ -108,10 +108,14 @@ class _Datasets:
         return json_of(crops_view(self._datasets.get(owner, _id(request)), self._spec(request)))
 
     def _spec(self, request: Request) -> BaseModelSpec:
+        """The base model asked for, as it is to be trained: at the resolutions asked for, if there are any."""
         base_model = request.query_params.get("base_model", "")
         if base_model not in self._base_models:
             raise NotFound("There is no such base model.", "Choose another one.")
-        return self._base_models[base_model]
+        spec = self._base_models[base_model]
+        asked = resolutions_in(request.query_params.get("resolution", ""))
+        usual = spec.training.resolution
+        return spec.model_copy(update={"training": spec.training.model_copy(update={"resolution": asked or usual})})
 
     def download(self, owner: str, request: Request) -> Response:
         name, chunks = self._datasets.download(owner, _id(request))

@@ -6,7 +6,9 @@ from typing import Any
 import gradio as gr
 
 from backend.contract import BaseModelSpec, Size
+from backend.presets import Preset
 
+_RESOLUTIONS = (512, 640, 768, 896, 1024, 1280, 1536)
 _LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 4e-4, 1e-3, 2e-3, 4e-3, 8e-3)
 
 # Quick handlers stay out of the queue, and out of the public API.
@@ -37,6 +39,19 @@ def with_size(choices: Choices, width: int, height: int) -> Choices:
     """Return the shapes with one more, if it isn't among them."""
     value = f"{width}x{height}"
     return choices if value in [known for _, known in choices] else [*choices, (f"{width} × {height}", value)]
+
+
+def preset_radio(presets: list[Preset]) -> gr.Radio:
+    """Return the presets of a base model as chips, the first chosen; nothing to see when it has none."""
+    choices = [(preset.name, preset.id) for preset in presets]
+    first = presets[0].id if presets else None
+    return gr.Radio(choices, value=first, label="Preset", elem_classes="chips", visible=bool(presets))
+
+
+def resolution_choices(spec: BaseModelSpec, chosen: Iterable[int]) -> list[tuple[str, int]]:
+    """Return the resolutions a base model can be trained at, those chosen among them."""
+    fits = {side for side in _RESOLUTIONS if side % spec.size_multiple == 0 and side * side <= spec.max_pixels}
+    return [(str(side), side) for side in sorted(fits | set(spec.training.resolution) | set(chosen))]
 
 
 def learning_rate_choices(usual: float) -> Choices:

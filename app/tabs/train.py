@@ -14,7 +14,8 @@ class TrainTab(NamedTuple):
     start: Any
     start_inputs: list[Any]
     message: Any
-    handlers: train_setup.SetupHandlers
+    dataset: train_dataset.DatasetPanel
+    setup: train_setup.SetupPanel
 
 
 def build(studio: Studio) -> TrainTab:
@@ -24,6 +25,5 @@ def build(studio: Studio) -> TrainTab:
             panel = train_dataset.build(studio)
         with gr.Column(scale=3, min_width=320, elem_classes="rail"):
             setup = train_setup.build(studio)
-    train_dataset.wire(panel, setup.name, setup.trigger, setup.base_model)
-    start_inputs = [panel.dataset, setup.base_model, setup.name, setup.trigger, *setup.settings]
-    return TrainTab(setup.start, start_inputs, setup.message, setup.handlers)
+    train_dataset.wire(panel, setup)
+    return TrainTab(setup.start, [panel.dataset, *setup.start_inputs], setup.message, panel, setup)

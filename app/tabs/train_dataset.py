@@ -7,6 +7,7 @@ import gradio as gr
 from app.identifiers import dataset_id_in
 from app.session import owner_of
 from app.tabs.choices import QUICK
+from app.tabs.train_setup import SetupPanel
 from app.widgets.caption_grid import caption_grid
 from app.widgets.caption_tools import caption_tools
 from app.widgets.checkup import checkup, setup_value
@@ -32,19 +33,22 @@ def build(studio: Studio) -> DatasetPanel:
     dataset = gr.Textbox("", visible=False)
     bar = dataset_bar()
     zone = dropzone(studio.limits)
-    check = checkup(studio.default_base_model)
+    spec = studio.base_models[studio.default_base_model]
+    check = checkup(spec.id, spec.training.resolution)
     caption_tools()
     caption_grid()
     return DatasetPanel(dataset, bar, zone, check, DatasetHandlers(studio))
 
 
-def wire(panel: DatasetPanel, name: Any, trigger: Any, base_model: Any) -> None:
+def wire(panel: DatasetPanel, setup: SetupPanel) -> None:
     """Connect the panel's parts; the sample dataset also fills in a name and a trigger word."""
     dataset, bar, zone, check, handlers = panel
-    for setting in (trigger, base_model):
-        setting.change(setup_value, [base_model, trigger], check, trigger_mode="always_last", **QUICK)
+    shown_for = [setup.base_model, setup.trigger, setup.resolution]
+    for setting in shown_for:
+        setting.change(setup_value, shown_for, check, trigger_mode="always_last", **QUICK)
     bar.choose(handlers.choose, None, dataset, **QUICK)
-    zone.sample(handlers.sample, None, [bar, zone, name, trigger], **QUICK)
+    bar.counted(handlers.counted, None, setup.pictures, **QUICK)
+    zone.sample(handlers.sample, None, [bar, zone, setup.name, setup.trigger], **QUICK)
 
 
 class DatasetHandlers:
@@ -55,6 +59,9 @@ class DatasetHandlers:
 
     def choose(self, event: gr.EventData) -> str:
         return dataset_id_in(event.dataset_id) if event.dataset_id else ""
+
+    def counted(self, event: gr.EventData) -> int:
+        return int(event.pictures)
 
     def sample(self, request: gr.Request) -> tuple[Any, ...]:
         try:

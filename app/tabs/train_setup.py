@@ -1,17 +1,29 @@
-"""The set-up side of the Train tab: base model and settings, and the button that starts."""
+"""The set-up side of the Train tab: base model, preset and settings, what they will take, and the start button."""
 
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.identifiers import dataset_id_in
-from app.session import owner_of
-from app.tabs.choices import QUICK, base_model_dropdown, base_model_note, learning_rate_choices, learning_rate_value
-from app.widgets.message import message, said
-from app.wording import in_words
-from backend.contract import DatasetId
-from backend.errors import InvalidRequest
+from app.tabs.choices import (
+    QUICK,
+    base_model_dropdown,
+    base_model_note,
+    learning_rate_choices,
+    learning_rate_value,
+    preset_radio,
+    resolution_choices,
+)
+from app.tabs.train_plan import RECOMMENDED, SETTINGS, SetupHandlers, most_steps
+from app.widgets.message import message
 from backend.studio import Studio
+
+_SWITCH = [("As the GPU's memory needs", "auto"), ("On", "on"), ("Off", "off")]
+_BY_MEMORY = {
+    "ema": "EMA, a running mean of the weights",
+    "low_vram": "Low VRAM",
+    "quantize": "Quantise the base model to 8 bits",
+    "cache_text_embeddings": "Encode captions once",
+}
 
 
 class SetupPanel(NamedTuple):
@@ -20,16 +32,24 @@ class SetupPanel(NamedTuple):
     name: Any
     trigger: Any
     base_model: Any
-    settings: list[Any]  # as `SetupHandlers.start` takes them
+    resolution: Any
+    pictures: Any  # how many the chosen dataset has
     start: Any
+    start_inputs: list[Any]  # as `SetupHandlers.start` takes them, behind the dataset
     message: Any
-    handlers: "SetupHandlers"
+    form: list[Any]  # what `SetupHandlers.fill` fills
+    handlers: SetupHandlers
 
 
 def build(studio: Studio) -> SetupPanel:
     """Build the panel into the column around it."""
     handlers = SetupHandlers(studio)
     spec = studio.base_models[studio.default_base_model]
+    first = handlers.advice(spec.id)
+    is_paid = studio.estimates.gpu_price is not None
+    values = first.values
+    pictures = gr.Number(0, precision=0, visible=False)
+    own_steps = gr.Checkbox(False, visible=False)  # whether somebody moved the slider: then it is theirs
     with gr.Group():
         name = gr.Textbox(label="Name", placeholder="What the LoRA is called", max_lines=1)
         trigger = gr.Textbox(
@@ -38,95 +58,110 @@ def build(studio: Studio) -> SetupPanel:
     with gr.Group():
         base_model = base_model_dropdown(studio.base_models.values(), spec.id)
         note = gr.Markdown(base_model_note(spec), elem_classes="note")
+        preset = preset_radio(first.presets)
     with gr.Group():
-        steps = gr.Slider(20, 6000, spec.training.steps, step=10, label="Steps", buttons=[], interactive=True)
-        rank = gr.Slider(1, 128, spec.training.rank, step=1, label="Rank", buttons=[], interactive=True)
+        steps = gr.Slider(10, most_steps(spec), values["steps"], step=10, label="Steps", buttons=[], interactive=True)
+        reason = gr.Markdown(first.reason(), elem_classes="note", elem_id="steps-reason")
+        rank = gr.Slider(1, 128, values["rank"], step=1, label="Rank", buttons=[], interactive=True)
         learning_rate = gr.Dropdown(
             learning_rate_choices(spec.training.learning_rate),
-            value=learning_rate_value(spec.training.learning_rate),
+            value=learning_rate_value(values["learning_rate"]),
             label="Learning rate",
             allow_custom_value=True,
             interactive=True,
         )
+        resolution = gr.CheckboxGroup(
+            resolution_choices(spec, values["resolution"]),
+            value=values["resolution"],
+            label="Resolution",
+            elem_classes="chips",
+        )
+        batch_size = gr.Slider(1, 16, values["batch_size"], step=1, label="Batch", buttons=[], interactive=True)
+    with gr.Accordion("Sample prompts", open=False):
+        sample_prompts = gr.Textbox(
+            "\n".join(spec.sample_prompts),
+            label="Drawn before training and at every checkpoint",
+            info="One a line, at most 8. [trigger] stands for the trigger word.",
+            lines=3,
+            max_lines=8,
+            elem_id="sample-prompts",
+        )
+    with gr.Accordion("Limits", open=False):
+        max_minutes = gr.Number(0, label="Stop after", info="Minutes; the last step is kept. 0: no limit.", minimum=0)
+        max_dollars = gr.Number(
+            0, label="Stop at", info="Dollars, by the GPU's price an hour. 0: no limit.", minimum=0, visible=is_paid
+        )
     with gr.Accordion("Advanced", open=False):
-        resolution = gr.Textbox(
-            ", ".join(map(str, spec.training.resolution)), label="Resolution", info="Pixels, comma between."
-        )
-        with gr.Row():
-            batch_size = gr.Number(spec.training.batch_size, label="Batch size", precision=0, min_width=110)
-            save_every = gr.Number(spec.training.save_every, label="Save every", precision=0, min_width=110)
-        prior = gr.Checkbox(
-            spec.training.prior_preservation,
-            label="Prior preservation",
-            info="Keeps the base model good at everything else.",
-        )
-        seed = gr.Number(spec.training.seed, label="Seed", precision=0)
+        advanced = _advanced(values, on_gpu=is_paid)
     with gr.Column(elem_classes="rail-bar"):
+        forecast = gr.Markdown("", elem_id="forecast")
         sentence = message("train")
         start = gr.Button("Start training", variant="primary", size="lg", elem_id="start")
-    usual = [steps, rank, learning_rate, resolution, batch_size, save_every, prior]
-    base_model.input(handlers.choose_base_model, base_model, [note, *usual], **QUICK)
-    return SetupPanel(name, trigger, base_model, [*usual, seed], start, sentence, handlers)
+    fields = {
+        "steps": steps, "rank": rank, "learning_rate": learning_rate, "resolution": resolution,
+        "batch_size": batch_size, "sample_prompts": sample_prompts, "max_minutes": max_minutes,
+        "max_dollars": max_dollars, **advanced,
+    }  # fmt: skip
+    settings = [fields[field] for field in SETTINGS]
+    recommended = [fields[field] for field in RECOMMENDED]
+
+    chosen = [base_model, preset, pictures, batch_size]
+    base_model.input(
+        handlers.choose_base_model,
+        [base_model, pictures],
+        [note, preset, own_steps, reason, sample_prompts, *recommended],
+        **QUICK,
+    )
+    preset.input(handlers.choose_preset, chosen, [own_steps, reason, *recommended], **QUICK)
+    steps.input(None, None, own_steps, js="() => true", **QUICK)
+    gr.on(
+        [pictures.change, batch_size.input, own_steps.change],
+        handlers.follow,
+        [*chosen, steps, own_steps],
+        [steps, rank, reason],
+        trigger_mode="always_last",
+        **QUICK,
+    )
+    gr.on(
+        [field.change for field in (pictures, base_model, steps, batch_size, resolution, fields["prior_preservation"])],
+        handlers.forecast,
+        [base_model, *settings],
+        forecast,
+        trigger_mode="always_last",
+        **QUICK,
+    )
+    form = [name, trigger, base_model, note, preset, own_steps, reason, *settings, sentence]
+    start_inputs = [base_model, name, trigger, *settings]
+    return SetupPanel(name, trigger, base_model, resolution, pictures, start, start_inputs, sentence, form, handlers)
 
 
-class SetupHandlers:
-    """What happens on this side. Every method returns updates for the components named in `build`."""
-
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
-
-    def choose_base_model(self, base_model: str) -> tuple[Any, ...]:
-        spec = self._studio.base_models[base_model]
-        usual = spec.training
-        return (
-            base_model_note(spec),
-            usual.steps,
-            usual.rank,
-            gr.Dropdown(
-                choices=learning_rate_choices(usual.learning_rate), value=learning_rate_value(usual.learning_rate)
-            ),
-            ", ".join(str(side) for side in usual.resolution),
-            usual.batch_size,
-            usual.save_every,
-            usual.prior_preservation,
+def _advanced(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:
+    with gr.Row():
+        alpha = gr.Number(
+            values["alpha"], label="Alpha", info="0: as the rank.", precision=0, min_width=110, minimum=0, maximum=256
         )
-
-    def start(
-        self,
-        dataset_id: DatasetId,
-        base_model: str,
-        lora_name: str,
-        trigger_word: str,
-        steps: int,
-        rank: int,
-        learning_rate: str,
-        resolution: str,
-        batch_size: int,
-        save_every: int,
-        prior_preservation: bool,
-        seed: int,
-        request: gr.Request,
-    ) -> tuple[Any, Any]:
-        """Return the run to open, or the sentence that says why there is none."""
-        try:
-            owner = owner_of(request)
-            if not dataset_id:
-                raise InvalidRequest("There are no pictures to train on yet.", "Add some, or take the sample pictures.")
-            run_id = self._studio.training.start(
-                owner,
-                dataset_id_in(dataset_id),
-                base_model,
-                lora_name=lora_name,
-                trigger_word=trigger_word,
-                steps=steps,
-                rank=rank,
-                learning_rate=learning_rate,
-                resolution=[side.strip() for side in resolution.split(",")],
-                batch_size=batch_size,
-                save_every=save_every,
-                prior_preservation=prior_preservation,
-                seed=seed,
-            )
-        except Exception as error:
-            return gr.skip(), said("train", in_words(error))
-        return {"run_id": run_id}, said("train")
+        save_every = gr.Number(
+            values["save_every"], label="Save every", info="Steps.", precision=0, min_width=110, minimum=1
+        )
+    caption_dropout = gr.Slider(
+        0,
+        1,
+        values["caption_dropout"],
+        step=0.01,
+        label="Caption dropout",
+        info="Pictures shown without their caption.",
+        buttons=[],
+        interactive=True,
+    )
+    prior_preservation = gr.Checkbox(
+        values["prior_preservation"], label="Prior preservation", info="Keeps the base model good at everything else."
+    )
+    seed = gr.Number(values["seed"], label="Seed", precision=0, minimum=0)
+    memory = {
+        field: gr.Dropdown(_SWITCH, value="auto", label=label, interactive=True, filterable=False, visible=on_gpu)
+        for field, label in _BY_MEMORY.items()
+    }
+    return {
+        "alpha": alpha, "save_every": save_every, "caption_dropout": caption_dropout,
+        "prior_preservation": prior_preservation, "seed": seed, **memory,
+    }  # fmt: skip

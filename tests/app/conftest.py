@@ -23,6 +23,7 @@ from backend.contract import (
     Progress,
     Sample,
     TrainingRequest,
+    TrainingResult,
     new_run_id,
 )
 from backend.settings import Settings
@@ -48,7 +49,7 @@ class Past:
         self._studio = studio
         self._storage = storage
 
-    def training(self, name: str = "Zorbot", **progress: Any) -> RunKeys:
+    def training(self, name: str = "Zorbot", wishes: dict[str, Any] | None = None, **progress: Any) -> RunKeys:
         """A training whose worker said something just now."""
         keys = RunKeys(LOCAL_OWNER, new_run_id("train"))
         spec = self._studio.base_models[BASE_MODEL]
@@ -59,10 +60,20 @@ class Past:
             lora_name=name,
             dataset_key=keys.dataset,
             trigger_word="zorbot",
+            **(wishes or {}),
         )
         self._storage.loras.put_message(keys.request, request)
         self.progress(keys, **progress)
         return keys
+
+    def finish(self, keys: RunKeys, steps: int, phases: dict[str, float]) -> None:
+        """The training ended well, and took so many seconds in each phase."""
+        times = [{"phase": phase, "seconds": seconds} for phase, seconds in phases.items()]
+        ended = {
+            "run_id": keys.run_id, "lora_key": f"loras/{LOCAL_OWNER}/{keys.run_id}/x.safetensors", "sha256": "0" * 64,
+            "bytes": 1, "steps": steps, "seconds": 80, "phases": times, "checkpoints": [], "samples": [],
+        }  # fmt: skip
+        self._storage.loras.put_message(keys.result, TrainingResult.model_validate(ended))
 
     def progress(self, keys: RunKeys, **changes: Any) -> None:
         said = {

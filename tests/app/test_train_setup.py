@@ -1,56 +1,132 @@
+"""The set-up side of the Train tab: what is recommended, what it will take, and what a press of Start does."""
+
+from typing import Any
+
+import pytest
+
 from app.session import LOCAL_OWNER
-from app.tabs.choices import learning_rate_choices, learning_rate_value
-from app.tabs.train_setup import SetupHandlers
-from backend.contract import TrainingRequest
+from app.tabs.choices import learning_rate_choices, learning_rate_value, resolution_choices
+from app.tabs.train_plan import RECOMMENDED, SETTINGS, SetupHandlers
+from app.wording import length_of_time
 from backend.datasets import SAMPLE_ID
 from backend.storage import Storage
 from backend.studio import Studio
-from tests.app.conftest import BASE_MODEL, Visit
+from tests.app.conftest import BASE_MODEL, Past, Visit
+
+FORM = {
+    "steps": 20, "rank": 4, "learning_rate": "1e-3", "resolution": [128], "batch_size": 1, "alpha": 0, "save_every": 10,
+    "caption_dropout": 0, "prior_preservation": False, "seed": 1, "sample_prompts": "a [trigger]\n\n a cat ",
+    "ema": "auto", "low_vram": "auto", "quantize": "off", "cache_text_embeddings": "on", "max_minutes": 0,
+    "max_dollars": 0,
+}  # fmt: skip
 
 
-def start(handlers: SetupHandlers, dataset_id: str, **changes: object) -> tuple[object, dict[str, str]]:
-    wishes = {
-        "lora_name": "Zorbot", "trigger_word": "zorbot", "steps": 20, "rank": 4, "learning_rate": "1e-3",
-        "resolution": "128", "batch_size": 1, "save_every": 10, "prior_preservation": False, "seed": 1,
-    } | changes  # fmt: skip
-    return handlers.start(dataset_id, BASE_MODEL, request=Visit(), **wishes)  # type: ignore[arg-type]
+def values(**changes: object) -> list[object]:
+    form = FORM | changes
+    return [form[field] for field in SETTINGS]
+
+
+def start(handlers: SetupHandlers, dataset_id: str, name: str = "Zorbot", **changes: object) -> str:
+    """Press Start, and return what is said."""
+    _, said = handlers.start(Visit(), dataset_id, BASE_MODEL, name, "zorbot", *values(**changes))
+    text: str = said["text"]
+    return text
+
+
+def named(updates: tuple[Any, ...]) -> dict[str, Any]:
+    """The recommended settings among a handler's updates, by field."""
+    return dict(zip(RECOMMENDED, updates[-len(RECOMMENDED) :], strict=True))
 
 
 def test_a_training_needs_pictures(quiet_studio: Studio) -> None:
-    _, said = start(SetupHandlers(quiet_studio), "")
+    said = start(SetupHandlers(quiet_studio), "")
 
-    assert said["text"] == "There are no pictures to train on yet. Add some, or take the sample pictures."
+    assert said == "There are no pictures to train on yet. Add some, or take the sample pictures."
 
 
 def test_a_bad_value_is_named_by_its_label(quiet_studio: Studio) -> None:
     handlers = SetupHandlers(quiet_studio)
     quiet_studio.datasets.sample(LOCAL_OWNER)
     for wish, sentence in (
-        ({"lora_name": ""}, "The name is empty; give it a name."),
+        ({"name": ""}, "The name is empty; give it a name."),
         ({"steps": 0}, "“Steps” is 0; the least is 1."),
         ({"learning_rate": "quick"}, "The learning rate is 'quick'; it must be a number."),
         ({"seed": 1.5}, "The seed is 1.5; it must be a whole number."),
+        ({"max_minutes": 0.5}, "“Stop after” is 0.5; the least is 1."),
     ):
-        assert start(handlers, SAMPLE_ID, **wish)[1]["text"] == sentence
+        assert start(handlers, SAMPLE_ID, **wish) == sentence  # type: ignore[arg-type]
 
 
-def test_a_run_that_cannot_be_handed_over_says_so_and_is_kept(quiet_studio: Studio, storage: Storage) -> None:
-    handlers = SetupHandlers(quiet_studio)
+def test_what_stands_in_the_way_is_said_and_nothing_is_stored(quiet_studio: Studio, storage: Storage) -> None:
     quiet_studio.datasets.sample(LOCAL_OWNER)
+    before = storage.loras.list_folders(f"runs/{LOCAL_OWNER}/train-")
 
-    _, said = start(handlers, SAMPLE_ID, resolution="128, 256", lora_name="Kept")
+    assert "training endpoint does not answer" in start(SetupHandlers(quiet_studio), SAMPLE_ID)
 
-    assert said["text"]
-    run_id = storage.loras.list_folders(f"runs/{LOCAL_OWNER}/train-")[0]
-    request = storage.loras.get_message(f"runs/{LOCAL_OWNER}/{run_id}/request.json", TrainingRequest)
-    assert (request.lora_name, request.resolution, request.learning_rate) == ("Kept", [128, 256], 1e-3)
+    assert storage.loras.list_folders(f"runs/{LOCAL_OWNER}/train-") == before
 
 
-def test_the_base_model_brings_its_usual_settings(quiet_studio: Studio) -> None:
-    note, steps, rank, *_ = SetupHandlers(quiet_studio).choose_base_model("flux1-dev")
+def test_the_base_model_brings_its_presets_and_settings(quiet_studio: Studio) -> None:
+    note, presets, own_steps, reason, prompts, *updates = SetupHandlers(quiet_studio).choose_base_model("flux1-dev", 14)
 
-    assert (steps, rank) == (2000, 16)
     assert "accepted on Hugging Face" in note
+    assert (presets.value, own_steps, prompts.splitlines()[0]) == ("flux-subject", False, "a photo of [trigger]")
+    assert reason.endswith("100 steps for each of 14 pictures make 1,400.")
+    shown = named(tuple(updates))
+    assert (shown["steps"].value, shown["rank"], shown["alpha"]) == (1400, 16, 0)
+    assert shown["resolution"].value == [512, 768, 1024]
+
+
+def test_steps_follow_the_pictures_until_somebody_chooses_them(quiet_studio: Studio) -> None:
+    handlers = SetupHandlers(quiet_studio)
+
+    assert handlers.follow("flux1-dev", "flux-face", 20, 1, 1500, False)[:2] == (2400, 16)
+    assert handlers.follow("flux1-dev", "flux-face", 30, 2, 1500, False)[:2] == (1750, 32)
+    steps, _, reason = handlers.follow("flux1-dev", "flux-face", 20, 1, 700, True)
+    assert not isinstance(steps, int)
+    assert reason.endswith("700 steps are your own choice; 2,400 are recommended.")
+
+
+def test_a_base_model_without_presets_has_its_own_settings(quiet_studio: Studio) -> None:
+    advice = SetupHandlers(quiet_studio).advice("z-image-turbo", None, 20)
+
+    assert advice.presets == []
+    assert advice.values["steps"] == 2000
+    assert advice.reason() == "The base model's usual settings."
+
+
+def test_a_forecast_goes_by_the_past_and_else_is_called_a_guess(quiet_studio: Studio, past: Past) -> None:
+    handlers = SetupHandlers(quiet_studio)
+    guess = handlers.forecast(Visit(), BASE_MODEL, *values(resolution=[64], steps=300))
+    assert guess == "About **20 s**, a guess until one like it is done."
+
+    wishes = {"resolution": [64], "batch_size": 1, "prior_preservation": False}
+    keys = past.training("Timed", wishes)
+    past.finish(keys, 100, {"queued": 1000.0, "starting": 10.0, "training": 50.0, "sampling": 20.0})
+    said = handlers.forecast(Visit(), BASE_MODEL, *values(resolution=[64], steps=300))
+    assert said == "About **3 min**, going by your last 1 training like it."
+    assert handlers.forecast(Visit(), BASE_MODEL, *values(steps=0)) == ""
+
+
+def test_a_form_becomes_a_request(quiet_studio: Studio) -> None:
+    wishes = SetupHandlers(quiet_studio)._wishes(tuple(values(max_minutes=90, max_dollars=2)))
+
+    assert wishes["sample_prompts"] == ["a [trigger]", "a cat"]
+    assert (wishes["alpha"], wishes["ema"], wishes["quantize"], wishes["cache_text_embeddings"]) == (
+        None, None, False, True,
+    )  # fmt: skip
+    assert wishes["max_minutes"] == 90
+    assert "max_dollars" not in wishes
+
+
+def test_dollars_become_minutes_at_the_gpus_price(storage_settings: Any) -> None:
+    studio = Studio.connect(
+        storage_settings.model_copy(update={"runpod_base_url": "https://example.invalid", "atelier_gpu_price": 1.2})
+    )
+    wishes = SetupHandlers(studio)._wishes(tuple(values(max_minutes=90, max_dollars=1)))
+    studio.close()
+
+    assert wishes["max_minutes"] == pytest.approx(50)
 
 
 def test_learning_rates_are_offered_with_the_usual_one_marked() -> None:
@@ -59,3 +135,17 @@ def test_learning_rates_are_offered_with_the_usual_one_marked() -> None:
     assert choices[-1] == ("1.6e-2 (usual)", "1.6e-2")
     assert ("1e-4", "1e-4") in choices
     assert float(learning_rate_value(4e-3)) == 4e-3
+
+
+def test_resolutions_are_those_the_base_model_takes(quiet_studio: Studio) -> None:
+    tiny, flux = quiet_studio.base_models["tiny-flux"], quiet_studio.base_models["flux1-dev"]
+
+    assert [side for _, side in resolution_choices(tiny, [])] == [128]
+    assert [side for _, side in resolution_choices(flux, [600])] == [512, 600, 640, 768, 896, 1024, 1280, 1536]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4, "10 s"), (84, "80 s"), (150, "2 min"), (3600, "60 min"), (7260, "2 h 1 min")]
+)
+def test_lengths_of_time_are_said_roughly(seconds: float, words: str) -> None:
+    assert length_of_time(seconds) == words

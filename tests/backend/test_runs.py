@@ -25,6 +25,7 @@ from backend.datasets import Datasets
 from backend.errors import DatasetRejected, InvalidRequest, NotFound, RunPodError
 from backend.generation import Generation
 from backend.pictures import Limits
+from backend.preflight import Preflight
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
@@ -37,14 +38,16 @@ class RunPodServer:
 
     def __init__(self) -> None:
         self.jobs: dict[str, dict[str, object]] = {}
+        self.policies: list[dict[str, int]] = []
         self.cancelled: list[str] = []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 *_, action, last = self.path.split("/")
                 if last == "run":
+                    server.policies.append(json.loads(body)["policy"])
                     job_id = f"job{len(server.jobs) + 1}"
                     server.jobs[job_id] = {"status": "IN_QUEUE"}
                     self.answer(200, {"id": job_id, "status": "IN_QUEUE"})
@@ -53,8 +56,9 @@ class RunPodServer:
                     self.answer(200, {"id": last, "status": "CANCELLED"})
 
             def do_GET(self) -> None:
-                job = server.jobs.get(self.path.rsplit("/", 1)[-1])
-                self.answer(200, {"id": "x", **job}) if job else self.answer(404, {})
+                last = self.path.rsplit("/", 1)[-1]
+                reply = {"workers": {}} if last == "health" else server.jobs.get(last)
+                self.answer(200, {"id": "x", **reply}) if reply else self.answer(404, {})
 
             def answer(self, status: int, reply: dict[str, object]) -> None:
                 self.send_response(status)
@@ -76,9 +80,13 @@ def runpod() -> Iterator[RunPodServer]:
 
 
 @pytest.fixture
-def runs(storage: Storage, runpod: RunPodServer) -> Iterator[Runs]:
+def settings(runpod: RunPodServer) -> Settings:
     url = f"http://127.0.0.1:{runpod.http.server_port}/v2"
-    settings = Settings(runpod_base_url=url, runpod_api_key=SecretStr("key"))
+    return Settings(runpod_base_url=url, runpod_api_key=SecretStr("key"))
+
+
+@pytest.fixture
+def runs(storage: Storage, settings: Settings) -> Iterator[Runs]:
     runs = Runs(storage, {"train": Endpoint(settings, "t", "training"), "image": Endpoint(settings, "i", "image")})
     yield runs
     runs.close()
@@ -248,9 +256,21 @@ def test_somebody_elses_run_is_not_found(runs: Runs, training: TrainingRequest) 
 # -------------------------------------------------------------------------------------- starting
 
 
-def test_a_training_keeps_the_dataset_as_it_was(storage: Storage, runs: Runs, owner: str) -> None:
-    datasets = Datasets(storage, Limits(20, 2**20, 2**24, 10**6))
-    trainer = Training(storage, runs, datasets, load_base_models())
+@pytest.fixture
+def datasets(storage: Storage) -> Datasets:
+    return Datasets(storage, Limits(20, 2**20, 2**24, 10**6))
+
+
+@pytest.fixture
+def trainer(storage: Storage, runs: Runs, datasets: Datasets, settings: Settings) -> Iterator[Training]:
+    preflight = Preflight(storage, Endpoint(settings, "t", "training"), settings, local=True)
+    yield Training(storage, runs, datasets, load_base_models(), preflight)
+    preflight.close()
+
+
+def test_a_training_keeps_the_dataset_as_it_was(
+    storage: Storage, trainer: Training, datasets: Datasets, owner: str
+) -> None:
     dataset = datasets.sample(owner)
     run_id = trainer.start(owner, dataset.id, "tiny-flux", lora_name="Zorbot")
     datasets.set_captions(owner, dataset.id, {dataset.images[0].sha256: "changed"})
@@ -260,10 +280,8 @@ def test_a_training_keeps_the_dataset_as_it_was(storage: Storage, runs: Runs, ow
 
 
 def test_bad_wishes_are_refused_before_anything_is_submitted(
-    storage: Storage, runs: Runs, runpod: RunPodServer, owner: str
+    trainer: Training, datasets: Datasets, runpod: RunPodServer, owner: str
 ) -> None:
-    datasets = Datasets(storage, Limits(20, 2**20, 2**24, 10**6))
-    trainer = Training(storage, runs, datasets, load_base_models())
     dataset = datasets.sample(owner)
     with pytest.raises(InvalidRequest, match="'steps' is 0"):
         trainer.start(owner, dataset.id, "tiny-flux", lora_name="Zorbot", steps=0)
@@ -284,3 +302,50 @@ def test_a_generation_without_a_seed_is_given_one(storage: Storage, runs: Runs, 
 def test_the_submission_names_the_job(storage: Storage, runs: Runs, training: TrainingRequest) -> None:
     runs.submit(training)
     assert storage.loras.get_message(keys_of(training).submission, Submission).job_id == "job1"
+
+
+# -------------------------------------------------------------------------------------- going on, and going away
+
+
+def end(storage: Storage, request: TrainingRequest, attempt: int = 1) -> None:
+    ended = result(str(request.run_id)).model_copy(update={"attempt": attempt})
+    storage.loras.put_message(keys_of(request).result, ended)
+
+
+def test_a_finished_training_can_be_trained_on(storage: Storage, runs: Runs, training: TrainingRequest) -> None:
+    spec = load_base_models()["tiny-flux"]
+    runs.submit(training.model_copy(update={"base_model": spec, "steps": 300}))
+    with pytest.raises(InvalidRequest, match="has ended"):
+        runs.extend(training.owner, str(training.run_id), 100)
+    end(storage, training)
+    assert status_of(runs, training) == "done"
+    runs.extend(training.owner, str(training.run_id), 100)
+    state = runs.state(training.owner, str(training.run_id))
+    assert isinstance(state.request, TrainingRequest)
+    assert (state.status, state.request.attempt, state.request.steps) == ("queued", 2, 400)
+    end(storage, training, attempt=2)
+    assert status_of(runs, training) == "done"
+    with pytest.raises(InvalidRequest, match="the most is 20,000"):
+        runs.extend(training.owner, str(training.run_id), 50_000)
+
+
+def test_a_deleted_run_is_gone_and_its_lora_stays(storage: Storage, runs: Runs, training: TrainingRequest) -> None:
+    keys, lora = keys_of(training), f"loras/{training.owner}/{training.run_id}/x.safetensors"
+    storage.loras.put(lora, b"x")
+    runs.submit(training)
+    with pytest.raises(InvalidRequest, match="still going on"):
+        runs.delete(training.owner, str(training.run_id))
+    end(storage, training)
+    runs.delete(training.owner, str(training.run_id))
+    assert not list(storage.loras.list_all(keys.prefix))
+    assert storage.loras.exists(lora)
+    with pytest.raises(NotFound):
+        runs.state(training.owner, str(training.run_id))
+
+
+def test_a_time_limit_reaches_runpod_with_room_to_save(
+    runs: Runs, runpod: RunPodServer, training: TrainingRequest
+) -> None:
+    runs.submit(training.model_copy(update={"max_minutes": 30}))
+    runs.submit(training)
+    assert [policy["executionTimeout"] for policy in runpod.policies] == [(30 * 60 + 600) * 1000, 24 * 3600 * 1000]

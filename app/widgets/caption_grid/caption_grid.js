@@ -3,7 +3,7 @@ const root = element.querySelector('.caption-grid'), pictures = root.querySelect
 const filter = root.querySelector('.filter'), saved = root.querySelector('.saved'), none = root.querySelector('.none');
 const bulk = root.querySelector('.bulk'), missing_button = root.querySelector('.missing');
 const AFTER_TYPING_MS = 500, AGAIN_MS = 4000;
-let dataset_id = '', base_model = '', crops = null, timer = null, sending = null;
+let dataset_id = '', base_model = '', resolution = '', crops = null, timer = null, sending = null;
 const crop_choice = root.querySelector('.crop-choice');
 // What was typed and is not known to be stored yet: dataset id → content hash → caption.
 const waiting = new Map();
@@ -118,7 +118,7 @@ const load_crops = async () => {
   const id = dataset_id;
   if (!id || !base_model) return;
   try {
-    const answer = await get(`/api/datasets/${id}/crops?${new URLSearchParams({ base_model })}`);
+    const answer = await get(`/api/datasets/${id}/crops?${new URLSearchParams({ base_model, resolution })}`);
     if (id !== dataset_id) return;
     crops = answer;
   } catch { return; } // the list of pictures says what is wrong
@@ -235,7 +235,11 @@ window.addEventListener('beforeunload', event => { if (waiting.size || sending) 
 window.addEventListener('atelier:dataset', event => open(event.detail));
 window.addEventListener('atelier:dataset-changed', event => { if (event.detail === dataset_id) load(); });
 crop_choice.addEventListener('change', draw_crops);
-window.addEventListener('atelier:setup', event => { if (base_model !== event.detail.base_model) { ({ base_model } = event.detail); load_crops(); } });
+window.addEventListener('atelier:setup', ({ detail }) => {
+  if (base_model === detail.base_model && resolution === detail.resolution) return;
+  ({ base_model, resolution } = detail);
+  load_crops();
+});
 window.addEventListener('atelier:select-pictures', event => select(event.detail));
 window.addEventListener('atelier:apply-captions', event => apply(event.detail));
 open(atelier.opened_dataset());

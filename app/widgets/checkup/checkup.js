@@ -28,7 +28,7 @@ const show = findings => {
 const look = async () => {
   const id = atelier.opened_dataset(), number = asked += 1;
   if (!id) { root.hidden = true; return; }
-  const query = new URLSearchParams({ base_model: props.value.base_model, trigger_word: props.value.trigger_word });
+  const query = new URLSearchParams(props.value);
   try {
     const { findings } = await get(`/api/datasets/${id}/checkup?${query}`);
     const now = JSON.stringify(findings);

@@ -2,7 +2,7 @@ const { make, get, post, bytes, confirm, toast } = atelier;
 const root = element.querySelector('.dataset-bar'), select = root.querySelector('.chosen'), menu = root.querySelector('.menu');
 const problem = root.querySelector('.problem'), dialog = root.querySelector('dialog'), new_name = root.querySelector('.new-name');
 const NEW = '';
-let datasets = [], chosen = NEW;
+let datasets = [], chosen = NEW, counted = 0;
 
 const one = () => datasets.find(each => each.dataset_id === chosen);
 const address = (what = '') => `/api/datasets/${chosen}${what}`;
@@ -22,6 +22,7 @@ const open = id => {
   atelier.open_dataset(id);
   // The server has to know what Start training would train on.
   trigger('choose', { dataset_id: id });
+  if (!id) count(0);
 };
 
 const list = async () => {
@@ -80,7 +81,10 @@ window.addEventListener('atelier:dataset-changed', list);
 window.addEventListener('atelier:pictures', event => {
   const row = datasets.find(each => each.dataset_id === event.detail.dataset_id);
   if (row) { row.pictures = event.detail.pictures.length; draw(); }
+  count(event.detail.pictures.length);
 });
+// How many steps are recommended goes by it.
+const count = pictures => { if (pictures !== counted) { counted = pictures; trigger('counted', { pictures }); } };
 // The server opens one after it made it.
 watch('value', async () => { if (props.value?.dataset_id) { await list(); open(props.value.dataset_id); } });
 list().then(() => open(datasets[0]?.dataset_id ?? NEW));

@@ -1,0 +1,200 @@
+"""What happens on the set-up side of the Train tab: pictures and presets become settings, and settings a run."""
+
+from typing import Any
+
+import gradio as gr
+
+from app.identifiers import dataset_id_in, run_id_in
+from app.session import owner_of
+from app.tabs.choices import (
+    base_model_note,
+    learning_rate_choices,
+    learning_rate_value,
+    preset_radio,
+    resolution_choices,
+)
+from app.widgets.message import said
+from app.wording import in_words, length_of_time
+from backend.contract import BaseModelSpec, DatasetId, TrainingRequest
+from backend.errors import AtelierError, InvalidRequest, NotFound
+from backend.estimate import Estimate
+from backend.presets import Preset, presets_for, recommend, usual
+from backend.studio import Studio
+
+# The fields of a request that the form has, in the order of its components. `max_dollars` becomes `max_minutes`.
+SETTINGS = (
+    "steps", "rank", "learning_rate", "resolution", "batch_size", "alpha", "save_every", "caption_dropout",
+    "prior_preservation", "seed", "sample_prompts", "ema", "low_vram", "quantize", "cache_text_embeddings",
+    "max_minutes", "max_dollars",
+)  # fmt: skip
+RECOMMENDED = SETTINGS[:9]  # what a base model and a preset settle
+BY_MEMORY = SETTINGS[11:15]  # what the GPU's memory decides, unless somebody switches it
+_SWITCHED = {"on": True, "off": False}
+_MOST_PICTURES = 100_000
+
+
+class Advice:
+    """What a base model and a preset come to for a number of pictures."""
+
+    def __init__(
+        self, spec: BaseModelSpec, presets: list[Preset], preset_id: str | None, pictures: int, batch_size: int
+    ) -> None:
+        self.spec = spec
+        self.presets = presets_for(spec, presets)
+        self.preset = next((each for each in self.presets if each.id == preset_id), next(iter(self.presets), None))
+        self._recommended = recommend(self.preset, pictures, batch_size) if self.preset else usual(spec)
+        self._pictures = pictures
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings by field. Alpha is 0 where it follows the rank."""
+        values = self.spec.training.model_dump() | self._recommended.model_dump(exclude={"reason"})
+        return values | {"alpha": 0 if values["alpha"] == values["rank"] else values["alpha"]}
+
+    @property
+    def updates(self) -> list[Any]:
+        """Updates for the components of RECOMMENDED."""
+        values = self.values
+        rate, resolution = values["learning_rate"], values["resolution"]
+        shown = {
+            "steps": gr.Slider(maximum=most_steps(self.spec), value=values["steps"]),
+            "learning_rate": gr.Dropdown(
+                choices=learning_rate_choices(self.spec.training.learning_rate), value=learning_rate_value(rate)
+            ),
+            "resolution": gr.CheckboxGroup(choices=resolution_choices(self.spec, resolution), value=resolution),
+        }
+        return [shown.get(field, values[field]) for field in RECOMMENDED]
+
+    def reason(self, own_steps: int | None = None) -> str:
+        """Why so many steps; `own_steps` are those of somebody who chose them."""
+        summary = f"{self.preset.summary} " if self.preset else ""
+        recommended = self._recommended.steps
+        if own_steps is not None and own_steps != recommended:
+            return f"{summary}{own_steps:,} steps are your own choice; {recommended:,} are recommended."
+        return summary + (self._recommended.reason if self._pictures else "")
+
+
+class SetupHandlers:
+    """What happens on this side. Every method returns updates for components, as `train_setup.build` wires them."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def advice(
+        self, base_model: str, preset_id: str | None = None, pictures: float | None = 0, batch_size: int | None = None
+    ) -> Advice:
+        """Return what the form begins with, for what is chosen so far."""
+        spec = self._studio.base_models[base_model]
+        counted = min(max(0, int(pictures or 0)), _MOST_PICTURES)
+        return Advice(spec, self._studio.presets, preset_id, counted, int(batch_size or spec.training.batch_size))
+
+    def choose_base_model(self, base_model: str, pictures: int) -> tuple[Any, ...]:
+        """Return its note, its presets, whose the steps are, why so many, its sample prompts, and its settings."""
+        advice = self.advice(base_model, None, pictures)
+        prompts = "\n".join(advice.spec.sample_prompts)
+        note, presets = base_model_note(advice.spec), preset_radio(advice.presets)
+        return note, presets, False, advice.reason(), prompts, *advice.updates
+
+    def choose_preset(self, base_model: str, preset: str, pictures: int, batch_size: int) -> tuple[Any, ...]:
+        """Return whose the steps are, why so many, and the preset's settings."""
+        advice = self.advice(base_model, preset, pictures, batch_size)
+        return False, advice.reason(), *advice.updates
+
+    def follow(
+        self, base_model: str, preset: str | None, pictures: int, batch_size: int, steps: int, own_steps: bool
+    ) -> tuple[Any, Any, str]:
+        """Return steps and rank for as many pictures as there are now, but for steps somebody chose; and why."""
+        advice = self.advice(base_model, preset, pictures, batch_size)
+        if own_steps:
+            return gr.skip(), gr.skip(), advice.reason(int(steps))
+        return advice.values["steps"], advice.values["rank"], advice.reason()
+
+    def forecast(self, request: gr.Request, base_model: str, *values: Any) -> str:
+        """Return how long the training will take, and at what price; nothing for settings that can't be."""
+        try:
+            spec = self._studio.base_models[base_model]
+            # Any name and dataset will do: neither makes it longer.
+            wishes = self._wishes(values) | {"lora_name": "x", "dataset_key": "x"}
+            settings = TrainingRequest.model_validate(wishes).settings_for(spec)
+            estimate = self._studio.estimates.of(owner_of(request), spec, settings)
+        except (AtelierError, ValueError):
+            return ""
+        return _in_words(estimate) if estimate else ""
+
+    def start(
+        self,
+        request: gr.Request,
+        dataset_id: DatasetId,
+        base_model: str,
+        lora_name: str,
+        trigger_word: str,
+        *values: Any,
+    ) -> tuple[Any, Any]:
+        """Return the run to open, or the sentence that says why there is none. `values` are those of SETTINGS."""
+        try:
+            owner = owner_of(request)
+            if not dataset_id:
+                raise InvalidRequest("There are no pictures to train on yet.", "Add some, or take the sample pictures.")
+            wishes = self._wishes(values) | {"lora_name": lora_name, "trigger_word": trigger_word}
+            run_id = self._studio.training.start(owner, dataset_id_in(dataset_id), base_model, **wishes)
+        except Exception as error:
+            return gr.skip(), said("train", in_words(error))
+        return {"run_id": run_id}, said("train")
+
+    def fill(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """Fill the form with what a run was started with, to start another like it."""
+        try:
+            run = self._studio.runs.state(owner_of(request), run_id_in(event.run_id))
+            asked = run.request
+            if not isinstance(asked, TrainingRequest) or asked.base_model_id not in self._studio.base_models:
+                raise NotFound("The base model of this training is not here any more.", "Choose another one.")
+        except Exception as error:
+            return (*[gr.skip()] * (7 + len(SETTINGS)), said("train", in_words(error)))
+        advice = self.advice(asked.base_model_id)
+        values = asked.settings_for(advice.spec).model_dump() | {
+            "sample_prompts": "\n".join(asked.sample_prompts or advice.spec.sample_prompts),
+            "max_minutes": asked.max_minutes or 0,
+            "max_dollars": 0,
+        }
+        values |= {field: _switch(values[field]) for field in BY_MEMORY}
+        values["alpha"] = asked.alpha or 0
+        values["steps"] = gr.Slider(maximum=max(most_steps(advice.spec), values["steps"]), value=values["steps"])
+        values["learning_rate"] = learning_rate_value(values["learning_rate"])
+        values["resolution"] = gr.CheckboxGroup(
+            choices=resolution_choices(advice.spec, values["resolution"]), value=values["resolution"]
+        )
+        note, presets = base_model_note(advice.spec), preset_radio(advice.presets)
+        reason = advice.reason(asked.settings_for(advice.spec).steps)
+        return (
+            asked.lora_name, asked.trigger_word, advice.spec.id, note, presets, True, reason,
+            *[values[field] for field in SETTINGS], said("train"),
+        )  # fmt: skip
+
+    def _wishes(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        """Return the form's values as fields of a request; what is left to the rank, the GPU or nobody is left out."""
+        wishes = dict(zip(SETTINGS, values, strict=True))
+        prompts = str(wishes["sample_prompts"] or "").splitlines()
+        wishes["sample_prompts"] = [prompt.strip() for prompt in prompts if prompt.strip()]
+        for field in BY_MEMORY:
+            wishes[field] = _SWITCHED.get(wishes[field])
+        dollars = wishes.pop("max_dollars")
+        limits = [wishes["max_minutes"] or None, self._studio.estimates.minutes_for(dollars or 0) or None]
+        wishes["max_minutes"] = min((each for each in limits if each), default=None)
+        wishes["alpha"] = wishes["alpha"] or None
+        return wishes
+
+
+def most_steps(spec: BaseModelSpec) -> int:
+    """Return where the slider of steps ends."""
+    return spec.training.steps * 5
+
+
+def _switch(switched: bool | None) -> str:
+    return "auto" if switched is None else "on" if switched else "off"
+
+
+def _in_words(estimate: Estimate) -> str:
+    price = f" and ${estimate.dollars:.2f}" if estimate.dollars is not None else ""
+    trainings = "1 training" if estimate.past_runs == 1 else f"{estimate.past_runs} trainings"
+    basis = f"going by your last {trainings} like it" if estimate.past_runs else "a guess until one like it is done"
+    return f"About **{length_of_time(estimate.seconds)}**{price}, {basis}."
