@@ -16,6 +16,11 @@ from backend.studio import Studio
 _CACHE_SWEEP_S, _CACHE_AGE_S = 3600, 86_400  # uploads that were taken in need not stay
 _MAX_QUEUED = 200
 _QUEUE_LOOKS_EVERY_S = 0.05
+_STARTING = """(...values) => {
+  document.getElementById('start').classList.add('busy');
+  atelier.ask_to_notify();
+  return values;
+}"""
 
 
 class _Shell(NamedTuple):
@@ -31,7 +36,7 @@ def build(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="LoRA Atelier", delete_cache=(_CACHE_SWEEP_S, _CACHE_AGE_S), analytics_enabled=False) as page:
         bar = top_bar()
         with gr.Tabs(selected="train", elem_id="nav", overflow_behavior="wrap") as tabs:
-            with gr.Tab("Train", id="train", elem_id="tab-train"):
+            with gr.Tab("Train", id="train", elem_id="tab-train") as train_page:
                 train_tab = train.build(studio)
             with gr.Tab("Runs", id="runs", elem_id="tab-runs"):
                 runs_tab = runs.build()
@@ -39,6 +44,7 @@ def build(studio: Studio) -> gr.Blocks:
                 generate_tab = generate.build(studio)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery.build()
+        train_page.select(**train_tab.setup.look_ahead)
         view = picture_view()
         _wire(_Shell(bar, view, tabs), train_tab, runs_tab, generate_tab)
     # Gradio's default lets one handler of a kind run at a time, for everybody.
@@ -79,14 +85,18 @@ def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, gene
     def reuse(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         return (gr.Tabs(selected="generate"), *generate_tab.handlers.reuse(event, request))
 
+    def train_alike(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        return (gr.Tabs(selected="train"), *train_tab.setup.handlers.fill(event, request))
+
     # While one press is under way Gradio ignores a second, and the script shows at once that it was heard.
     train_tab.start.click(
         train_tab.setup.handlers.start,
         train_tab.start_inputs,
         [shell.bar, train_tab.message],
-        js="(...values) => { document.getElementById('start').classList.add('busy'); return values; }",
+        js=_STARTING,
         **QUICK,
     ).then(None, None, None, js="() => document.getElementById('start').classList.remove('busy')", **QUICK)
     form = generate_tab.form
     runs_tab.card.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
+    runs_tab.card.clone(train_alike, None, [shell.tabs, train_tab.dataset.bar, *train_tab.setup.form], **QUICK)
     shell.view.reuse(reuse, None, [shell.tabs, *form], **QUICK)

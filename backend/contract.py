@@ -270,7 +270,7 @@ class TrainingRequest(Request):
     quantize: bool | None = None
     cache_text_embeddings: bool | None = None
     # When an attempt is ended, its last step kept; None lets it take as long as it needs.
-    max_minutes: float | None = Field(None, ge=1, le=7 * 24 * 60)
+    max_minutes: float | None = Field(None, gt=0, le=7 * 24 * 60)
 
     @model_validator(mode="after")
     def _one_dataset(self) -> "TrainingRequest":

@@ -152,6 +152,12 @@ class Datasets:
         stored = (each.key for each in self._bucket.list_all(keys.prefix))
         self._bucket.delete([key for key in stored if key not in kept and PurePosixPath(key).stem not in hashes])
 
+    def restore(self, used: Dataset) -> Dataset:
+        """Make a deleted dataset again, as a training used it: its pictures were kept for that."""
+        self._store.create(used)
+        self.set_captions(used.owner, used.id, {image.sha256: image.caption for image in used.images})
+        return self.get(used.owner, used.id)
+
     def download(self, owner: str, dataset_id: DatasetId) -> tuple[str, Iterator[bytes]]:
         """Return a file name, and a ZIP of the pictures as they are trained on with their captions as .txt files."""
         dataset = self.get(owner, dataset_id)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from backend.contract import BaseModelSpec, DatasetId, RunId, TrainingRequest, explain, new_run_id
+from backend.contract import BaseModelSpec, Dataset, DatasetId, RunId, TrainingRequest, explain, new_run_id
 from backend.datasets import Datasets
 from backend.errors import DatasetRejected, InvalidRequest, NotFound
 from backend.preflight import Preflight
@@ -45,6 +45,14 @@ class Training:
         self._preflight.check(self._base_models[base_model])
         self._bucket.put_message(keys.dataset, dataset)
         return self._runs.submit(request)
+
+    def dataset_of(self, owner: str, run_id: RunId) -> DatasetId:
+        """Return the dataset a training used, made again as the training used it if it has been deleted since."""
+        used = self._bucket.get_message(RunKeys(owner, run_id).dataset, Dataset)
+        try:
+            return self._datasets.get(owner, used.id).id
+        except NotFound:
+            return self._datasets.restore(used).id
 
 
 def _request(spec: BaseModelSpec, keys: RunKeys, wishes: dict[str, Any]) -> TrainingRequest:

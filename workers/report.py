@@ -48,6 +48,8 @@ class Report:
 
     def phase(self, phase: Phase, message: str = "") -> None:
         """Enter a phase; the time since the last call belongs to the one before."""
+        if phase != self._phase:
+            self.log(f"{phase}: {message}" if message else phase)
         now = time.monotonic()
         self._seconds[self._phase] = self._seconds.get(self._phase, 0.0) + now - self._phase_since
         self._phase, self._phase_since, self._message = phase, now, message

@@ -1,14 +1,21 @@
 """The state of runs, for the page's polling, and what may be done to one."""
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from app.identifiers import run_id_in, step_in
 from app.routes.answer import answer, json_of, unless_known
+from app.routes.body import answer_json
 from app.views.generations import GenerationViews
 from app.views.trainings import CurveView, TrainingViews
+from backend.contract import Message
 from backend.studio import Studio
+
+
+class ExtendMessage(Message):
+    steps: int = Field(ge=1, le=20_000)
 
 
 def routes(studio: Studio) -> list[Route]:
@@ -21,6 +28,8 @@ def routes(studio: Studio) -> list[Route]:
         Route("/api/runs/{run_id}/log", answer(runs.log)),
         Route("/api/runs/{run_id}/cancel", answer(runs.cancel), methods=["POST"]),
         Route("/api/runs/{run_id}/retry", answer(runs.retry), methods=["POST"]),
+        Route("/api/runs/{run_id}/extend", answer_json(ExtendMessage, runs.extend), methods=["POST"]),
+        Route("/api/runs/{run_id}/delete", answer(runs.delete), methods=["POST"]),
     ]
 
 
@@ -29,7 +38,7 @@ class _Runs:
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
-        self._trainings = TrainingViews(studio.media, studio.base_models)
+        self._trainings = TrainingViews(studio.media, studio.base_models, studio.estimates.gpu_price)
         self._feed = GenerationViews(studio.media, studio.base_models)
 
     def list(self, owner: str, request: Request) -> Response:
@@ -56,4 +65,12 @@ class _Runs:
 
     def retry(self, owner: str, request: Request) -> Response:
         self._studio.runs.retry(owner, run_id_in(request.path_params["run_id"]))
+        return Response(status_code=204)
+
+    def extend(self, owner: str, message: ExtendMessage, request: Request) -> Response:
+        self._studio.runs.extend(owner, run_id_in(request.path_params["run_id"]), message.steps)
+        return Response(status_code=204)
+
+    def delete(self, owner: str, request: Request) -> Response:
+        self._studio.runs.delete(owner, run_id_in(request.path_params["run_id"]))
         return Response(status_code=204)

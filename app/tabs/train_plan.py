@@ -142,14 +142,15 @@ class SetupHandlers:
         return {"run_id": run_id}, said("train")
 
     def fill(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        """Fill the form with what a run was started with, to start another like it."""
+        """Open the dataset of a run and fill the form with what it was started with, to start another like it."""
         try:
-            run = self._studio.runs.state(owner_of(request), run_id_in(event.run_id))
-            asked = run.request
+            owner, run_id = owner_of(request), run_id_in(event.run_id)
+            asked = self._studio.runs.state(owner, run_id).request
+            dataset_id = self._studio.training.dataset_of(owner, run_id)
             if not isinstance(asked, TrainingRequest) or asked.base_model_id not in self._studio.base_models:
                 raise NotFound("The base model of this training is not here any more.", "Choose another one.")
         except Exception as error:
-            return (*[gr.skip()] * (7 + len(SETTINGS)), said("train", in_words(error)))
+            return (*[gr.skip()] * (8 + len(SETTINGS)), said("train", in_words(error)))
         advice = self.advice(asked.base_model_id)
         values = asked.settings_for(advice.spec).model_dump() | {
             "sample_prompts": "\n".join(asked.sample_prompts or advice.spec.sample_prompts),
@@ -166,8 +167,8 @@ class SetupHandlers:
         note, presets = base_model_note(advice.spec), preset_radio(advice.presets)
         reason = advice.reason(asked.settings_for(advice.spec).steps)
         return (
-            asked.lora_name, asked.trigger_word, advice.spec.id, note, presets, True, reason,
-            *[values[field] for field in SETTINGS], said("train"),
+            {"dataset_id": dataset_id}, asked.lora_name, asked.trigger_word, advice.spec.id, note, presets, True,
+            reason, *[values[field] for field in SETTINGS], said("train"),
         )  # fmt: skip
 
     def _wishes(self, values: tuple[Any, ...]) -> dict[str, Any]:

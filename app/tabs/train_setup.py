@@ -35,6 +35,7 @@ class SetupPanel(NamedTuple):
     resolution: Any
     pictures: Any  # how many the chosen dataset has
     start: Any
+    look_ahead: dict[str, Any]  # an event's arguments, to say anew what the training will take
     start_inputs: list[Any]  # as `SetupHandlers.start` takes them, behind the dataset
     message: Any
     form: list[Any]  # what `SetupHandlers.fill` fills
@@ -122,17 +123,17 @@ def build(studio: Studio) -> SetupPanel:
         trigger_mode="always_last",
         **QUICK,
     )
+    look_ahead = {"fn": handlers.forecast, "inputs": [base_model, *settings], "outputs": forecast, **QUICK}
     gr.on(
         [field.change for field in (pictures, base_model, steps, batch_size, resolution, fields["prior_preservation"])],
-        handlers.forecast,
-        [base_model, *settings],
-        forecast,
         trigger_mode="always_last",
-        **QUICK,
+        **look_ahead,
     )
     form = [name, trigger, base_model, note, preset, own_steps, reason, *settings, sentence]
     start_inputs = [base_model, name, trigger, *settings]
-    return SetupPanel(name, trigger, base_model, resolution, pictures, start, start_inputs, sentence, form, handlers)
+    return SetupPanel(
+        name, trigger, base_model, resolution, pictures, start, look_ahead, start_inputs, sentence, form, handlers
+    )
 
 
 def _advanced(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:

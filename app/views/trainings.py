@@ -3,7 +3,16 @@
 from collections.abc import Iterable
 
 from app.views import Problem, View, Views, problem_of, version_of, version_of_run
-from backend.contract import Checkpoint, PhaseTime, Sample, TrainingRequest, TrainingSettings, file_stem
+from backend.contract import (
+    BaseModelSpec,
+    Checkpoint,
+    PhaseTime,
+    Sample,
+    TrainingRequest,
+    TrainingSettings,
+    file_stem,
+)
+from backend.media import Media
 from backend.runs import RunState, RunStatus
 
 
@@ -64,6 +73,7 @@ class TrainingView(RunRow):
     checkpoints: list[CheckpointView]
     problem: Problem | None
     lora: LoraFile | None
+    price_per_hour: float | None
 
 
 class CurveView(View):
@@ -73,7 +83,11 @@ class CurveView(View):
 
 
 class TrainingViews(Views):
-    """Makes the answers about trainings."""
+    """Makes the answers about trainings. `gpu_price` is in dollars an hour; None where training costs nothing."""
+
+    def __init__(self, media: Media, base_models: dict[str, BaseModelSpec], gpu_price: float | None) -> None:
+        super().__init__(media, base_models)
+        self._gpu_price = gpu_price
 
     def training_rows(self, states: Iterable[RunState]) -> RunRows:
         """Return the list of trainings."""
@@ -89,7 +103,7 @@ class TrainingViews(Views):
             attempt=request.attempt,
             base_model_id=request.base_model_id,
             trigger_word=request.trigger_word,
-            settings=_shown_settings(settings),
+            settings=_shown_settings(settings, request.max_minutes),
             message=told.message if told else "",
             phases=list(story.phases) if story else [],
             loss=told.loss if told else None,
@@ -100,6 +114,7 @@ class TrainingViews(Views):
             checkpoints=[self._checkpoint(request, each) for each in (story.checkpoints if story else [])],
             problem=problem_of(state),
             lora=self._lora_file(request, state),
+            price_per_hour=self._gpu_price,
         )
 
     def _row(self, state: RunState) -> dict[str, object]:
@@ -162,14 +177,20 @@ def _step(state: RunState) -> int:
     return state.progress.step if state.progress else 0
 
 
-def _shown_settings(settings: TrainingSettings | None) -> list[tuple[str, str]]:
+def _shown_settings(settings: TrainingSettings | None, max_minutes: float | None) -> list[tuple[str, str]]:
     if settings is None:
         return []
+    limit = [("Stops after", f"{max_minutes:g} min")] if max_minutes else []
     return [
+        *limit,
         ("Steps", f"{settings.steps:,}"),
         ("Rank", str(settings.rank)),
         ("Learning rate", f"{settings.learning_rate:g}"),
         ("Resolution", ", ".join(str(side) for side in settings.resolution)),
         ("Batch", str(settings.batch_size)),
+        ("Alpha", str(settings.alpha)),
+        ("Caption dropout", f"{settings.caption_dropout:g}"),
+        ("Prior preservation", "on" if settings.prior_preservation else "off"),
+        ("Saves every", f"{settings.save_every:,} steps"),
         ("Seed", str(settings.seed)),
     ]

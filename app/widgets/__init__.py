@@ -22,11 +22,17 @@ def widget(
     return gr.HTML(
         value,
         html_template=(_FOLDER / name / f"{name}.html").read_text(encoding="utf-8"),
-        js_on_load=(_FOLDER / name / f"{name}.js").read_text(encoding="utf-8"),
+        js_on_load=_script(name),
         apply_default_css=False,
         server_functions=server_functions,
         **options,
     )
+
+
+def _script(name: str) -> str:
+    """Return a widget's script. One that is long lies in several files; the one with the widget's name comes last."""
+    parts = sorted((_FOLDER / name).glob("*.js"), key=lambda path: (path.stem == name, path.stem))
+    return "\n".join(path.read_text(encoding="utf-8") for path in parts)
 
 
 def stylesheets() -> list[Path]:

@@ -63,10 +63,11 @@ window.atelier = (() => {
   ]);
 
   // Calls `read` again and again while `element` can be seen; `read` returns the milliseconds to the next time.
-  // After a failure `failed` gets the sentence, and the pauses double up to half a minute.
-  const poll = ({ element, read, failed }) => {
+  // After a failure `failed` gets the sentence, and the pauses double up to half a minute. `unseen` tells whether to go
+  // on while another tab of the browser is in front.
+  const poll = ({ element, read, failed, unseen = () => false }) => {
     let timer = null, busy = false, misses = 0, again = false;
-    const seen = () => !document.hidden && element.isConnected && element.offsetParent !== null;
+    const seen = () => (!document.hidden || unseen()) && element.isConnected && element.offsetParent !== null;
     const run = async () => {
       clearTimeout(timer);
       if (busy) { again = true; return; }
@@ -109,6 +110,13 @@ window.atelier = (() => {
     dialog.showModal();
   });
 
+  // A menu closes when something else is pressed, and on Escape.
+  const closing = menu => {
+    document.addEventListener('click', event => { if (!menu.contains(event.target)) menu.open = false; });
+    menu.addEventListener('keydown', event => { if (event.key === 'Escape') { menu.open = false; menu.querySelector('summary').focus(); } });
+    return menu;
+  };
+
   let toast_timer;
   const toast = text => {
     let box = document.querySelector('.atelier-toast');
@@ -122,6 +130,18 @@ window.atelier = (() => {
     toast_timer = setTimeout(() => box.classList.remove('shown'), 3200);
   };
   const say = (id, sentence) => window.dispatchEvent(new CustomEvent('atelier:message', { detail: { id, sentence } }));
+
+  // ---------------------------------------------------------------- told while somebody looks elsewhere
+
+  // Browsers ask only in answer to a press.
+  const ask_to_notify = () => { if (window.Notification?.permission === 'default') Notification.requestPermission(); };
+  const notify = (sentence, opened) => {
+    if (!document.hidden || window.Notification?.permission !== 'granted') return;
+    const note = new Notification('LoRA Atelier', { body: sentence, tag: sentence });
+    note.onclick = () => { window.focus(); note.close(); opened(); };
+  };
+  const NAME = 'LoRA Atelier';
+  const title = (text = '') => { document.title = text ? `${text} · ${NAME}` : NAME; };
 
   // ---------------------------------------------------------------- where we are
 
@@ -214,7 +234,7 @@ window.atelier = (() => {
   };
 
   return {
-    make, duration, ago, bytes, rate, capital, STATUS, get, post, call, poll, confirm, toast, say,
+    make, duration, ago, bytes, rate, capital, STATUS, get, post, call, poll, confirm, closing, toast, say, ask_to_notify, notify, title,
     opened_dataset, open_dataset, tell, parameters, address, open_tab, open_run, current_tab, toggle_theme, type_into,
   };
 })();

@@ -28,7 +28,7 @@ async def test_no_handler_is_offered_as_a_public_endpoint(quiet_studio: Studio) 
 
 
 def test_nothing_a_person_wrote_is_put_together_as_html() -> None:
-    scripts = [SCRIPT, *(sheet.with_suffix(".js") for sheet in stylesheets())]
+    scripts = [SCRIPT, *(script for sheet in stylesheets() for script in sheet.parent.glob("*.js"))]
 
     for script in scripts:
         if script.exists():

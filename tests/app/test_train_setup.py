@@ -52,7 +52,7 @@ def test_a_bad_value_is_named_by_its_label(quiet_studio: Studio) -> None:
         ({"steps": 0}, "“Steps” is 0; the least is 1."),
         ({"learning_rate": "quick"}, "The learning rate is 'quick'; it must be a number."),
         ({"seed": 1.5}, "The seed is 1.5; it must be a whole number."),
-        ({"max_minutes": 0.5}, "“Stop after” is 0.5; the least is 1."),
+        ({"max_minutes": -1}, "“Stop after” is -1; it must be more than 0."),
     ):
         assert start(handlers, SAMPLE_ID, **wish) == sentence  # type: ignore[arg-type]
 

@@ -73,8 +73,7 @@ dialog.querySelector('form').addEventListener('submit', () => attempt(async () =
   await list();
 }));
 root.querySelector('.download').addEventListener('click', () => { menu.open = false; });
-document.addEventListener('click', event => { if (!menu.contains(event.target)) menu.open = false; });
-menu.addEventListener('keydown', event => { if (event.key === 'Escape') { menu.open = false; menu.querySelector('summary').focus(); } });
+atelier.closing(menu);
 window.addEventListener('atelier:dataset-made', async event => { await list(); open(event.detail); });
 window.addEventListener('atelier:dataset-changed', list);
 // The grid reads a dataset with what has just arrived; the list may not know of that yet.

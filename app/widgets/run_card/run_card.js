@@ -1,11 +1,12 @@
-const { make, poll, get, post, ago, duration, bytes, rate, capital, STATUS, parameters, address, toast } = atelier;
+const { make, poll, get, post, ago, duration, bytes, rate, capital, STATUS, parameters, address } = atelier;
 const $ = selector => element.querySelector(selector);
-const card = $('.run-card'), absent = $('.run-card-absent'), plot = $('.plot svg'), log = $('.log');
+const card = $('.run-card'), absent = $('.run-card-absent'), more = atelier.closing($('.menu'));
+const curve = loss_curve($('.curve')), log = log_view($('.log'));
 const ORDER = ['queued', 'starting', 'fetching data', 'loading model', 'caching', 'training', 'sampling', 'saving', 'uploading'];
 const GOING = ['queued', 'running', 'cancelling'];
 const SILENT_S = 90;
 let run_id = parameters().get('run') || '', run = null, version = '', stopping = false, restarting = false;
-let curve = { steps: [], loss: [], learning_rate: [] }, smooth = [], curve_step = -1, shown_samples = '', shown_checkpoints = '';
+let shown_samples = '', shown_checkpoints = '';
 
 // ---------------------------------------------------------------- what can be done
 
@@ -21,17 +22,50 @@ const cancel = async () => {
   paint();
   await ask(`/api/runs/${run_id}/cancel`, () => { stopping = false; });
 };
-const retry = async () => {
+const restart = async (how, message) => {
   restarting = true;
   paint();
-  await ask(`/api/runs/${run_id}/retry`, () => {});
+  await ask(`/api/runs/${run_id}/${how}`, () => {}, message);
   restarting = false;
   version = '';
   refresh();
 };
-const ask = async (path, failed) => {
+const extend = () => {
+  const count = make('input', { type: 'number', min: 1, max: 20000, step: 1, value: Math.max(10, Math.round(run.steps / 2 / 10) * 10), 'aria-label': 'Further steps' });
+  const price = make('p', { class: 'price' });
+  const pace = run.seconds_per_step ?? seconds_in('training') / run.step;
+  const say = () => { price.textContent = pace && count.value > 0 ? `It goes on behind step ${run.step.toLocaleString()} and takes about ${duration(pace * count.value)}${cost(pace * count.value, ', or ')}, and its start.` : ''; };
+  const form = make('form', { method: 'dialog' }, make('h2', { text: `Train “${run.name}” on` }), make('p', { text: 'How many further steps?' }), count, price,
+    make('div', { class: 'dialog-buttons' }, act('Not now', () => dialog.close()), make('button', { type: 'submit', class: 'button primary', text: 'Train on' })));
+  const dialog = make('dialog', { class: 'atelier-dialog further', 'aria-label': 'Train on' }, form);
+  form.addEventListener('submit', () => restart('extend', { steps: Number(count.value) }));
+  count.addEventListener('input', say);
+  dialog.addEventListener('close', () => dialog.remove());
+  document.querySelector('.gradio-container').append(dialog);
+  say();
+  dialog.showModal();
+  count.select();
+};
+const remove = async () => {
+  const size = run.checkpoints.reduce((sum, each) => sum + each.bytes, 0), count = run.checkpoints.length;
+  const kept = run.lora ? ' The finished LoRA, its pictures and the dataset stay.' : ' The dataset stays.';
+  const text = `This removes its curve, its samples, its log and ${count === 1 ? '1 checkpoint' : `${count} checkpoints`} (${bytes(size)}) for good.${kept}`;
+  if (!await atelier.confirm({ title: `Delete “${run.name}”?`, text, yes: 'Delete it' })) return;
+  await ask(`/api/runs/${run_id}/delete`, () => {});
+  address({ run: '' });
+  window.dispatchEvent(new CustomEvent('atelier:run', { detail: '' }));
+};
+const choices = () => {
+  const ended = !GOING.includes(run.status);
+  return [
+    ended && run.steps && act('Train on…', extend),
+    act('New training like this…', () => trigger('clone', { run_id })),
+    ended && act('Delete…', remove, 'delete'),
+  ].filter(Boolean).map(button => { button.className = button.className.includes('delete') ? 'delete' : ''; button.addEventListener('click', () => { more.open = false; }); return button; });
+};
+const ask = async (path, failed, message) => {
   try {
-    await post(path);
+    await post(path, message);
     refresh();
   } catch (error) {
     failed();
@@ -46,7 +80,7 @@ const actions = () => {
   if (GOING.includes(run.status)) return [act('Cancel', cancel)];
   if (run.status === 'done') return [download(run.lora.download, 'Download LoRA'), act('Use in Generate', () => prompt_with(run.lora.key), 'primary')];
   const last = run.checkpoints.at(-1);
-  return [act(last ? `Resume from step ${last.step.toLocaleString()}` : 'Retry', retry, 'primary')];
+  return [act(last ? `Resume from step ${last.step.toLocaleString()}` : 'Retry', () => restart('retry'), 'primary')];
 };
 
 // ---------------------------------------------------------------- painting
@@ -56,18 +90,21 @@ const since = at => Math.max(0, Date.now() / 1000 - at);
 
 const figure = (name, value, small = '') => make('div', {}, make('dt', { text: name }),
   make('dd', { text: value }, small ? make('small', { text: ` ${small}` }) : null));
+const seconds_in = name => run.phases.find(phase => phase.phase === name)?.seconds || 0;
+// Waiting for a GPU costs nothing; on one's own computer nothing does.
+const cost = (seconds, before = '') => run.price_per_hour === null ? '' : `${before}$${(seconds / 3600 * run.price_per_hour).toFixed(2)}`;
 const figures = () => {
-  const loss = smooth.length ? smooth.at(-1) : run.loss;
-  const trained = run.phases.find(phase => phase.phase === 'training')?.seconds;
+  const smoothed = curve.loss(), loss = smoothed ?? run.loss, trained = seconds_in('training');
   const pace = run.seconds_per_step ?? (run.step && trained ? trained / run.step : null);
   const total = run.phases.reduce((sum, phase) => sum + phase.seconds, 0);
   return [
     figure('Step', run.step.toLocaleString(), `of ${run.steps.toLocaleString()}`),
     GOING.includes(run.status) ? figure('Time left', run.seconds_left === null ? '–' : `about ${duration(run.seconds_left)}`) : figure('Time taken', duration(total)),
     figure('Per step', pace === null ? '–' : pace < 1 ? `${Math.round(pace * 1000)} ms` : `${pace.toFixed(2)} s`),
-    figure('Loss', loss === null || loss === undefined ? '–' : loss.toFixed(4), smooth.length ? 'smoothed' : ''),
-    figure('Learning rate', rate(run.learning_rate ?? curve.learning_rate.at(-1))),
-  ];
+    figure('Loss', loss === null || loss === undefined ? '–' : loss.toFixed(4), smoothed === undefined ? '' : 'smoothed'),
+    figure('Learning rate', rate(run.learning_rate ?? curve.learning_rate())),
+    run.price_per_hour === null ? null : figure('Spent', cost(total - seconds_in('queued')), `at $${run.price_per_hour}/h`),
+  ].filter(Boolean);
 };
 
 const phases = () => {
@@ -142,6 +179,7 @@ const paint = () => {
   const silent = run.status === 'running' && run.updated_at && since(run.updated_at) > SILENT_S;
   if (silent) notice(`The worker has said nothing for ${duration(since(run.updated_at))}. It may be busy; a dead one is noticed and its work resumed.`);
   $('.actions').replaceChildren(...actions());
+  if (!more.open) more.querySelector('.choices').replaceChildren(...choices());
   $('.run-card > .meter').classList.toggle('going', going && run.status !== 'queued');
   $('.run-card > .meter i').style.width = `${share}%`;
   $('.run-card > .meter').setAttribute('aria-valuemax', run.steps);
@@ -154,113 +192,6 @@ const paint = () => {
   checkpoints();
 };
 
-// ---------------------------------------------------------------- the loss curve
-
-let WIDTH = 600;
-const HEIGHT = 236, LEFT = 50, RIGHT = 14, TOP = 16, BOTTOM = 28;
-const svg = (tag, attributes) => {
-  const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-};
-let scale = null;
-const draw = () => {
-  const { steps, loss } = curve;
-  $('.plot .nothing').hidden = steps.length > 1;
-  plot.replaceChildren();
-  // One unit is one pixel, so that the letters keep their size on a phone.
-  WIDTH = plot.parentElement.clientWidth || WIDTH;
-  plot.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
-  if (steps.length < 2) { scale = null; return; }
-  // The first steps may be off by far: the axis leaves the top two in a hundred out.
-  const sorted = [...loss].sort((a, b) => a - b), high = sorted[Math.floor(sorted.length * .98)] || sorted.at(-1), low = Math.max(0, sorted[0]);
-  const top = high + (high - low) * .08 || 1, bottom = Math.max(0, low - (high - low) * .08), first = steps[0], last = steps.at(-1);
-  const x = step => LEFT + (WIDTH - LEFT - RIGHT) * (step - first) / (last - first || 1);
-  const y = value => TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.min(1, Math.max(0, (value - bottom) / (top - bottom || 1))));
-  scale = { x, y, first, last };
-  for (const part of [0, .5, 1]) {
-    const value = bottom + (top - bottom) * part, label = svg('text', { x: LEFT - 8, y: y(value) + 4, 'text-anchor': 'end' });
-    label.textContent = value < .1 ? value.toFixed(3) : value.toFixed(2);
-    plot.append(svg('line', { class: 'grid-line', x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }), label);
-  }
-  for (const [step, anchor] of [[first, 'start'], [last, 'end']]) {
-    const label = svg('text', { x: x(step), y: HEIGHT - 8, 'text-anchor': anchor });
-    label.textContent = step.toLocaleString();
-    plot.append(label);
-  }
-  // More points than pixels are drawn by their mean.
-  const stride = Math.max(1, Math.ceil(steps.length / WIDTH));
-  const line = values => {
-    let path = '';
-    for (let index = 0; index < values.length; index += stride) {
-      const part = values.slice(index, index + stride), mean = part.reduce((sum, value) => sum + value, 0) / part.length;
-      path += `${path ? 'L' : 'M'}${x(steps[Math.min(index + stride, steps.length) - 1]).toFixed(1)} ${y(mean).toFixed(1)}`;
-    }
-    return path;
-  };
-  const smoothed = line(smooth);
-  plot.append(svg('path', { class: 'area', d: `${smoothed}L${x(last)} ${HEIGHT - BOTTOM}L${smoothed.slice(1).split(' ')[0]} ${HEIGHT - BOTTOM}Z` }),
-    svg('path', { class: 'raw', d: line(loss) }), svg('path', { class: 'smooth', d: smoothed }),
-    svg('line', { class: 'cursor', y1: TOP, y2: HEIGHT - BOTTOM, visibility: 'hidden' }), svg('circle', { class: 'spot', r: 4.5, visibility: 'hidden' }));
-  plot.setAttribute('aria-label', `Loss from ${smooth[0].toFixed(4)} at step ${first} to ${smooth.at(-1).toFixed(4)} at step ${last}`);
-};
-const hover = event => {
-  if (!scale) return;
-  const box = plot.getBoundingClientRect(), at = (event.clientX - box.left) / box.width * WIDTH;
-  const wanted = scale.first + (at - LEFT) / (WIDTH - LEFT - RIGHT) * (scale.last - scale.first);
-  let index = curve.steps.findIndex(step => step >= wanted);
-  if (index < 0) index = curve.steps.length - 1;
-  const step = curve.steps[index], output = $('.plot output');
-  plot.querySelector('.cursor').setAttribute('x1', scale.x(step));
-  plot.querySelector('.cursor').setAttribute('x2', scale.x(step));
-  plot.querySelector('.spot').setAttribute('cx', scale.x(step));
-  plot.querySelector('.spot').setAttribute('cy', scale.y(smooth[index]));
-  for (const part of ['.cursor', '.spot']) plot.querySelector(part).setAttribute('visibility', 'visible');
-  output.hidden = false;
-  output.textContent = `Step ${step.toLocaleString()}: ${smooth[index].toFixed(4)} (raw ${curve.loss[index].toFixed(4)})`;
-};
-plot.addEventListener('pointermove', hover);
-new ResizeObserver(() => { if (plot.parentElement.clientWidth && plot.parentElement.clientWidth !== WIDTH) draw(); }).observe(plot.parentElement);
-plot.addEventListener('pointerleave', () => {
-  $('.plot output').hidden = true;
-  for (const part of ['.cursor', '.spot']) plot.querySelector(part)?.setAttribute('visibility', 'hidden');
-});
-
-const read_curve = async () => {
-  if (run.step <= curve_step || !run.step) return;
-  const id = run_id, last = curve.steps.at(-1) ?? -1, news = await get(`/api/runs/${id}/curve?after=${last}`);
-  if (id !== run_id) return;
-  // A resumed run goes over steps again that were counted before it stopped.
-  if (news.steps.length && news.steps.at(-1) < last) curve = { steps: [], loss: [], learning_rate: [] };
-  news.steps.forEach((step, index) => {
-    if (step <= (curve.steps.at(-1) ?? -1)) return;
-    curve.steps.push(step);
-    curve.loss.push(news.loss[index]);
-    curve.learning_rate.push(news.learning_rate[index]);
-  });
-  curve_step = run.step;
-  // A running mean that isn't held at the first value while there are few.
-  const keep = curve.loss.length < 200 ? .8 : curve.loss.length < 1000 ? .92 : .98;
-  let sum = 0, weight = 0;
-  smooth = curve.loss.map(value => {
-    sum = keep * sum + (1 - keep) * value;
-    weight = keep * weight + 1 - keep;
-    return sum / weight;
-  });
-  draw();
-};
-
-// ---------------------------------------------------------------- the log
-
-const read_log = async () => {
-  if (!log.open || !run) return;
-  const text = await (await fetch(`/api/runs/${run_id}/log`)).text(), pre = log.querySelector('pre');
-  const at_end = pre.scrollTop + pre.clientHeight > pre.scrollHeight - 24;
-  if (pre.textContent !== text) pre.textContent = text || 'Nothing has been said yet.';
-  if (at_end) pre.scrollTop = pre.scrollHeight;
-};
-log.addEventListener('toggle', () => read_log().catch(() => {}));
-
 // ---------------------------------------------------------------- keeping up
 
 const open = id => {
@@ -269,13 +200,10 @@ const open = id => {
   run = null;
   version = '';
   stopping = restarting = false;
-  curve = { steps: [], loss: [], learning_rate: [] };
-  smooth = [];
-  curve_step = -1;
+  curve.clear();
+  log.clear();
   shown_samples = shown_checkpoints = '';
-  log.open = false;
   card.hidden = absent.hidden = true;
-  draw();
   refresh();
 };
 
@@ -295,17 +223,14 @@ const refresh = poll({
     const id = run_id, news = await get(`/api/runs/${id}?since=${encodeURIComponent(version)}`);
     if (id !== run_id) return 0;
     if (news) {
-      if (run && GOING.includes(run.status) && !GOING.includes(news.status)) {
-        stopping = false;
-        toast(`${news.name}: ${STATUS[news.status].toLowerCase()}`);
-      }
+      if (!GOING.includes(news.status)) stopping = false;
       notice('');
       run = news;
       version = news.version;
-      await read_curve();
+      await curve.read(run, () => id === run_id);
     }
     if (run) paint();
-    await read_log();
+    if (run) await log.follow(run);
     return !run || GOING.includes(run.status) ? 2000 : 20000;
   },
 });

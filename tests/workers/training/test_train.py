@@ -15,6 +15,7 @@ from backend.contract import (
     BaseModelSpec,
     Dataset,
     DatasetImage,
+    JobFailure,
     LoraRecord,
     Progress,
     TrainingRequest,
@@ -26,7 +27,7 @@ from backend.errors import EngineDied, EngineError, InvalidRequest
 from backend.settings import Settings
 from backend.storage import LoraKeys, RunKeys, Storage
 from workers.report import Report
-from workers.runtime import Run
+from workers.runtime import Run, Worker
 from workers.training.engines import EngineJob, Listener, TrainingPicture
 from workers.training.train import check_request, make_work, train
 
@@ -114,6 +115,16 @@ async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> 
         assert image.format == "WEBP"
     assert not list(storage.loras.list_all(run.keys.states))  # nothing is left to go on from
     assert {phase.phase for phase in result.phases} >= {"fetching data", "caching", "training", "sampling", "uploading"}
+
+
+async def test_a_time_limit_ends_a_run_and_keeps_its_last_step(make_run: MakeRun, storage: Storage) -> None:
+    run = make_run(steps=20_000, save_every=20_000, max_minutes=0.2)
+    worker = Worker("train", TrainingRequest, make_work(run.settings), run.settings)
+    reply = await worker.handle({"id": "job", "input": run.request.model_dump(mode="json", exclude_none=True)})
+    failure = storage.loras.get_message(run.keys.failure, JobFailure)
+    assert reply["error"].startswith("Stopped at its time limit. The checkpoint of step")
+    assert failure.kind == "cancelled"
+    assert failure.checkpoints[-1].step == failure.step > 0
 
 
 async def test_a_cancelled_run_goes_on_at_the_exact_step(make_run: MakeRun, storage: Storage) -> None:
