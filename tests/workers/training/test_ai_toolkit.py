@@ -17,6 +17,7 @@ from backend.settings import Settings
 from tests.workers.training import ai_toolkit_stand_in
 from workers.training.engines import EngineJob, ResumePoint, TrainingPicture
 from workers.training.engines.ai_toolkit import NAN_STEPS_ALLOWED, Patience, make_engine
+from workers.training.engines.ai_toolkit_files import toolkit_job
 
 QUICK = Patience(poll_s=0.05, loading_s=1.0, other_s=1.0, save_s=5.0, stop_s=2.0, interrupt_s=1.0)
 
@@ -183,6 +184,13 @@ async def test_samples_that_an_earlier_attempt_missed_are_made(bench: Bench) -> 
     bench.job = bench.job.model_copy(update={"resume": ResumePoint(step=5, state=kept, samples=[0])})
     assert (5, 1) in (heard := await bench.train(step_s=0.02)).samples
     assert (5, 0) not in heard.samples
+
+
+def test_samples_come_at_a_resumed_checkpoint_only_if_they_are_missing(bench: Bench) -> None:
+    for step, samples, due in [(5, (), True), (5, (0, 1), False), (6, (), False)]:
+        resume = ResumePoint(step=step, state=Path("state.bin"), samples=samples)
+        assert toolkit_job(bench.job.model_copy(update={"resume": resume})).samples_are_due is due
+    assert not toolkit_job(bench.job).samples_are_due
 
 
 async def test_one_that_is_deaf_to_stop_is_interrupted_and_killed(bench: Bench) -> None:

@@ -1,6 +1,6 @@
 """The ai_toolkit engine: runs ai-toolkit as it is published, follows it, and ends it without losing a step.
 
-What it is told is rendered by `train_config`; what it says is read by `ai_toolkit_progress`.
+What it is told is rendered by `backend.toolkit_config`; what it says is read by `ai_toolkit_progress`.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from typing import NamedTuple
 from backend.contract import Phase
 from backend.errors import AtelierError, EngineDied, EngineError, MachineError, OutOfMemory
 from backend.settings import Settings
+from backend.toolkit_config import job_name, leaner, toolkit_block
 from workers.processes import Child, child_environment, describe_exit, start_child
 from workers.training.engines import Engine, EngineJob, Listener, ResumePoint
 from workers.training.engines.ai_toolkit_files import (
@@ -28,6 +29,7 @@ from workers.training.engines.ai_toolkit_files import (
     pack_state,
     save_folder,
     step_of,
+    toolkit_folder,
 )
 from workers.training.engines.ai_toolkit_progress import (
     JOB_ID,
@@ -45,7 +47,6 @@ from workers.training.engines.ai_toolkit_progress import (
     phase_of,
     read_bar,
 )
-from workers.training.train_config import leaner, toolkit_block, toolkit_folder, toolkit_name
 from workers.weights import hub_cache
 
 NAN_STEPS_ALLOWED = 20  # ai-toolkit goes on with zeros, and a LoRA of zeros comes out
@@ -152,7 +153,7 @@ class _Attempt:
         """Train to the end. Raises OutOfMemory, EngineDied or EngineError in words; cancelled, saves the step first."""
         self._listener.phase("starting")
         config = await asyncio.to_thread(lay_out, self._job, gpu_memory_gb)
-        await asyncio.to_thread(self._database.create, toolkit_name(self._job))
+        await asyncio.to_thread(self._database.create, job_name(self._job.stem))
         child = await start_child(
             [settings.ai_toolkit_python, "run.py", config],
             environment=child_environment(
