@@ -26,12 +26,17 @@ from workers.training.engines import Engine, EngineJob, TrainingPicture, ai_tool
 from workers.training.lora_file import describe, stamp, thumbnail_url
 from workers.training.resume import Earlier, find_earlier
 from workers.training.uploads import Uploads
-from workers.weights import fetch_weights
+from workers.weights_process import bring_weights
 
 CANCEL_UPLOAD_S = 3.0  # with the engine's own 6 s, a cancelled run ends within 10
 ENGINES: dict[str, Callable[[Settings], Engine]] = {
     "diffusers": diffusers.make_engine,
     "ai_toolkit": ai_toolkit.make_engine,
+}
+# What refuses, before anything is downloaded, what an engine can't train.
+CHECKS: dict[str, Callable[[BaseModelSpec, TrainingSettings], None]] = {
+    "diffusers": diffusers.check,
+    "ai_toolkit": ai_toolkit.check,
 }
 
 T = TypeVar("T")
@@ -52,6 +57,7 @@ async def train(run: Run[TrainingRequest], engine: Engine) -> TrainingResult:
     started = time.monotonic()
     settings, prompts = run.request.settings_for(run.spec), run.request.prompts_for(run.spec)
     check_request(run.request, settings, run.spec)
+    CHECKS[run.settings.atelier_training_engine](run.spec, settings)
     stem = file_stem(run.request.lora_name)
     pictures, model, earlier = await _fetch(run, prompts, stem)
     uploads = Uploads(run, settings, prompts, len(pictures), stem)
@@ -105,10 +111,18 @@ async def _fetch(
             run.report.log(line)
     run.report.log(f"{len(pictures)} pictures")
     run.report.phase("fetching data", f"weights of {run.spec.name}")
-    model = await _in_thread(lambda: fetch_weights(run.spec, run.settings))
+    model = await bring_weights(
+        run.spec, run.settings, lambda *bytes_: run.report.phase("fetching data", downloading(*bytes_))
+    )
     earlier = await _in_thread(lambda: find_earlier(run, prompts, stem))
     await _in_thread(lambda: _take_over(run, earlier))
     return pictures, model, earlier
+
+
+def downloading(name: str, done: int, total: int) -> str:
+    """Return words for a download: "Downloading FLUX.1-dev: 3.1 of 23.8 GB"."""
+    unit, one = ("GB", 1e9) if total >= 1e9 else ("MB", 1e6)
+    return f"Downloading {name}: {done / one:.1f} of {total / one:.1f} {unit}"
 
 
 def _take_over(run: Run[TrainingRequest], earlier: Earlier | None) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,14 @@ from backend.contract import (
     new_id,
     new_run_id,
 )
-from backend.errors import EngineDied, EngineError, InvalidRequest
+from backend.errors import BaseModelRejected, EngineDied, EngineError, InvalidRequest
 from backend.settings import Settings
 from backend.storage import LoraKeys, RunKeys, Storage
+from tests.workers.hub import Hub
 from workers.report import Report
 from workers.runtime import Run
 from workers.training.engines import EngineJob, Listener, TrainingPicture
-from workers.training.train import check_request, make_work, train
+from workers.training.train import check_request, downloading, make_work, train
 
 MakeRun = Callable[..., Run[TrainingRequest]]
 
@@ -201,6 +204,42 @@ async def test_an_engine_that_stops_short_makes_no_lora(make_run: MakeRun, stora
     with pytest.raises(EngineError, match="without its last checkpoint"):
         await train(run, lazy)
     assert not storage.loras.exists(LoraKeys(run.request.owner, run.keys.run_id).record)
+
+
+async def test_a_download_is_told_in_bytes_and_a_cancel_ends_it(
+    make_run: MakeRun, hub_spec: BaseModelSpec, hub_settings: Settings, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    hub.file_takes_s = 60
+    made = make_run()
+    run = replace(made, spec=hub_spec, settings=made.settings.model_copy(update={"atelier_volume": made.folder}))
+    training = asyncio.create_task(train(run, fake_engine))
+    async with asyncio.timeout(20):
+        while run.report.snapshot().message != "Downloading FLUX.1-dev: 0.0 of 1.0 MB":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    training.cancel()
+    cancelled = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await training
+    assert time.monotonic() - cancelled < 2
+
+
+async def test_a_base_model_the_engine_can_t_train_is_refused_before_a_byte_is_fetched(
+    make_run: MakeRun, hub_spec: BaseModelSpec, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    made = make_run()
+    with_toolkit = made.settings.model_copy(update={"atelier_training_engine": "ai_toolkit"})
+    without_block = hub_spec.model_copy(update={"ai_toolkit": {}})
+    with pytest.raises(BaseModelRejected, match=r"flux1-dev/model\.toml has no \[ai_toolkit\] block"):
+        await train(replace(made, spec=without_block, settings=with_toolkit), fake_engine)
+    with pytest.raises(BaseModelRejected, match="Stable Diffusion XL can't be trained here"):
+        await train(replace(made, spec=load_base_model("sdxl")), fake_engine)
+    assert not hub.served
+
+
+def test_a_download_is_told_in_gb() -> None:
+    assert downloading("FLUX.1-dev", 3_123_000_000, 23_800_000_000) == "Downloading FLUX.1-dev: 3.1 of 23.8 GB"
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-from backend.contract import Phase
+from backend.contract import BaseModelSpec, Phase, TrainingSettings
 from backend.errors import AtelierError, EngineDied, EngineError, MachineError, OutOfMemory
 from backend.settings import Settings
-from backend.toolkit_config import job_name, leaner, toolkit_block
+from backend.toolkit_config import job_name, leaner, memory_plan, toolkit_block
 from workers.processes import Child, child_environment, describe_exit, start_child
 from workers.training.engines import Engine, EngineJob, Listener, ResumePoint
 from workers.training.engines.ai_toolkit_files import (
@@ -72,6 +72,11 @@ def make_engine(settings: Settings, patience: Patience | None = None) -> Engine:
         await _train(job, listener, settings, patience)
 
     return train
+
+
+def check(spec: BaseModelSpec, settings: TrainingSettings) -> None:
+    """Raise InvalidRequest, naming the field, for what ai-toolkit can't train."""
+    memory_plan(settings, toolkit_block(spec).memory, gpu_memory_gb=0)
 
 
 async def _train(job: EngineJob, listener: Listener, settings: Settings, patience: Patience) -> None:
