@@ -203,8 +203,6 @@ class Job:
         return bool(found[0] == 1)
 
     def maybe_stop(self) -> None:
-        if self.behaviour.get("deaf"):
-            return
         if self.wish("stop"):
             self.row(status="stopped", info="Job stopped")
             self.stopping = True

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
@@ -19,7 +21,7 @@ from workers.training.engines import EngineJob, ResumePoint, TrainingPicture
 from workers.training.engines.ai_toolkit import NAN_STEPS_ALLOWED, Patience, make_engine
 from workers.training.engines.ai_toolkit_files import toolkit_job
 
-QUICK = Patience(poll_s=0.05, loading_s=1.0, other_s=1.0, save_s=5.0, stop_s=2.0, interrupt_s=1.0)
+QUICK = Patience(poll_s=0.05, loading_s=1.0, other_s=1.0, save_s=5.0)
 
 
 class Heard:
@@ -193,14 +195,62 @@ def test_samples_come_at_a_resumed_checkpoint_only_if_they_are_missing(bench: Be
     assert not toolkit_job(bench.job).samples_are_due
 
 
-async def test_one_that_is_deaf_to_stop_is_interrupted_and_killed(bench: Bench) -> None:
+async def test_a_step_that_takes_too_long_is_given_up_for_the_checkpoint_before(bench: Bench) -> None:
     heard = Heard()
+    bench.with_settings(steps=40, save_every=8)
+    waiting = QUICK._replace(save_s=0.5, other_s=30)
+    assert await bench.cancel_when(heard, 13, waiting, step_s=0.02, at={"13": "hang"}) < 2
+    assert list(heard.checkpoints) == [8]
+    assert any("step 13 could not be saved within 0.5 s" in line for line in heard.lines)
+
+
+async def test_a_resumed_training_that_has_done_nothing_new_is_ended_at_once(bench: Bench) -> None:
+    first = await bench.train(step_s=0.02)
+    state = first.checkpoints[5][1]
+    assert state is not None
+    kept = Path(shutil.copy(state, bench.job.output.parent / "state.bin"))
+    bench.job = bench.job.model_copy(update={"resume": ResumePoint(step=5, state=kept)})
+    heard = Heard()
+    running = asyncio.create_task(bench.run(heard, QUICK._replace(loading_s=30), at={"load": "hang"}))
+    await heard.until(lambda heard: ("loading model", "Loading model") in heard.phases)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(2):
+            await running
+
+
+_WORKER = """
+import asyncio, sys
+from pathlib import Path
+from backend.settings import Settings
+from tests.workers.training.test_ai_toolkit import Heard
+from workers.training.engines import EngineJob
+from workers.training.engines.ai_toolkit import make_engine
+
+class Said(Heard):
+    def step(self, step, **rest):
+        print(step, flush=True)
+
+job = EngineJob.model_validate_json(Path(sys.argv[1]).read_text())
+settings = Settings(ai_toolkit_path=sys.argv[2], ai_toolkit_python=sys.executable)
+asyncio.run(make_engine(settings)(job, Said()))
+"""
+
+
+def test_a_killed_worker_leaves_no_training_behind(bench: Bench) -> None:
     bench.with_settings(steps=4000, save_every=2000)
-    assert await bench.cancel_when(heard, 5, step_s=0.02, deaf=True) < 6
-    assert len(heard.checkpoints) == 1
-    heard = Heard()
-    waiting = QUICK._replace(save_s=0.3, interrupt_s=0.3)
-    assert await bench.cancel_when(heard, 5, waiting, step_s=0.02, at={"20": "hang"}) < 4
+    (bench.toolkit / "behaviour.json").write_text('{"step_s": 0.05}')
+    bench.job.output.mkdir()
+    job = bench.toolkit / "job.json"
+    job.write_text(bench.job.model_dump_json())
+    command = [sys.executable, "-c", _WORKER, job, bench.toolkit]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as worker:
+        assert worker.stdout and worker.stdout.readline()
+        started = psutil.Process(worker.pid).children(recursive=True)
+        assert len(started) == 2  # ai-toolkit and the guard
+        worker.kill()
+    _, alive = psutil.wait_procs(started, timeout=8)
+    assert not alive
 
 
 async def test_cancelling_before_the_first_step_ends_at_once(bench: Bench) -> None:

@@ -6,7 +6,6 @@ What it is told is rendered by `backend.toolkit_config`; what it says is read by
 import asyncio
 import contextlib
 import os
-import signal
 import sqlite3
 import statistics
 import time
@@ -18,8 +17,8 @@ from backend.contract import BaseModelSpec, Phase, TrainingSettings
 from backend.errors import AtelierError, EngineDied, EngineError, MachineError, OutOfMemory
 from backend.settings import Settings
 from backend.toolkit_config import job_name, leaner, memory_plan, toolkit_block
-from workers.processes import Child, child_environment, describe_exit, start_child
-from workers.training.engines import Engine, EngineJob, Listener, ResumePoint
+from workers.processes import Child, Guard, child_environment, describe_exit, guarded, start_child
+from workers.training.engines import STOP_S, Engine, EngineJob, Listener, ResumePoint
 from workers.training.engines.ai_toolkit_files import (
     OPTIMIZER,
     check_lora,
@@ -59,9 +58,7 @@ class Patience(NamedTuple):
     poll_s: float = 0.5
     loading_s: float = 1800.0  # 34 GB may come over a slow network volume
     other_s: float = 900.0  # a step, a sample or a cached picture, not the whole of them
-    save_s: float = 20.0  # from asking for a save until it lies there: one step and half a gigabyte of optimizer
-    stop_s: float = 3.0  # for a stop after the step
-    interrupt_s: float = 4.0  # for SIGINT; it takes two
+    save_s: float = STOP_S - 1  # from asking for a save until it lies there, verified; ending it takes the rest
 
 
 def make_engine(settings: Settings, patience: Patience | None = None) -> Engine:
@@ -139,7 +136,7 @@ class _Attempt:
         self._row = JobRow("queued", "", 0)
         self._said: tuple[Phase, str] = ("starting", "")
         self._step = job.resume.step if job.resume else 0
-        self._saved_step = 0
+        self._saved_step = self._step
         self._saved = asyncio.Event()
         self._bar: BarLine | None = None
         self._log_works = False
@@ -159,7 +156,23 @@ class _Attempt:
         self._listener.phase("starting")
         config = await asyncio.to_thread(lay_out, self._job, gpu_memory_gb)
         await asyncio.to_thread(self._database.create, job_name(self._job.stem))
-        child = await start_child(
+        async with guarded() as guard:
+            child = await self._start(settings, config, guard)
+            keeping = asyncio.create_task(self._keep_saves())
+            try:
+                code = await self._follow(child)
+            except asyncio.CancelledError:
+                await self._save(child)
+                raise
+            finally:
+                # Killed: it takes seconds to go by itself, and nothing is left that it could save.
+                await child.stop(0)
+                keeping.cancel()
+                await asyncio.wait([keeping])
+        self._judge(code, child)
+
+    async def _start(self, settings: Settings, config: Path, guard: Guard) -> Child:
+        return await start_child(
             [settings.ai_toolkit_python, "run.py", config],
             environment=child_environment(
                 {
@@ -173,19 +186,9 @@ class _Attempt:
             ),
             name="ai-toolkit",
             folder=settings.ai_toolkit_path,
+            guard=guard,
             on_line=self._hear,
         )
-        keeping = asyncio.create_task(self._keep_saves())
-        try:
-            code = await self._follow(child)
-        except asyncio.CancelledError:
-            await self._save_and_stop(child)
-            raise
-        finally:
-            await child.stop(0)
-            keeping.cancel()
-            await asyncio.wait([keeping])
-        self._judge(code, child)
 
     # -------------------------------------------------------------------------------- following it
 
@@ -341,27 +344,24 @@ class _Attempt:
 
     # -------------------------------------------------------------------------------- ending it
 
-    async def _save_and_stop(self, child: Child) -> None:
-        """Make it save the step it is at and end; whatever it does, it has ended soon."""
-        try:
-            if child.running and self._step > max(1, self._saved_step):
-                await self._ask_for_save(child)
-            await asyncio.to_thread(self._database.ask, "stop")
-            if not await _ends(child, self._patience.stop_s if self._said[0] == "training" else 0):
-                os.kill(child.pid, signal.SIGINT)  # to it alone: its data loaders end with it
-                await _ends(child, self._patience.interrupt_s)
-        except (OSError, sqlite3.Error, AtelierError) as error:
-            self._listener.log(f"ai-toolkit could not be stopped gently: {error}")
-
-    async def _ask_for_save(self, child: Child) -> None:
+    async def _save(self, child: Child) -> None:
+        """Make it save the step it is at if there is time; else the newest checkpoint stands."""
+        if not child.running or self._step <= max(1, self._saved_step):
+            return
         self._saved.clear()
-        await asyncio.to_thread(self._database.ask, "save_now")
         saved, ended = asyncio.ensure_future(self._saved.wait()), asyncio.ensure_future(child.wait())
-        await asyncio.wait([saved, ended], timeout=self._patience.save_s, return_when=asyncio.FIRST_COMPLETED)
-        if not saved.done():
-            self._listener.log(f"the step was not saved within {self._patience.save_s:g} s")
-        saved.cancel()
-        ended.cancel()
+        try:
+            async with asyncio.timeout(self._patience.save_s):
+                await asyncio.to_thread(self._database.ask_for_save)
+                await asyncio.wait([saved, ended], return_when=asyncio.FIRST_COMPLETED)
+        except (TimeoutError, sqlite3.Error) as error:
+            self._listener.log(
+                f"step {self._step} could not be saved within {self._patience.save_s:g} s ({type(error).__name__}); "
+                f"the last saved step is {self._saved_step}"
+            )
+        finally:
+            saved.cancel()
+            ended.cancel()
 
     def _judge(self, code: int, child: Child) -> None:
         """Return when it succeeded: exit code, status and a whole LoRA, all three. Raises what went wrong otherwise."""
@@ -416,15 +416,6 @@ def _keep_for_second_try(state: Path, optimizer: Path, ours: Path) -> Path:
     ours.unlink(missing_ok=True)
     os.link(state, ours)
     return ours
-
-
-async def _ends(child: Child, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await child.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _pictures_in(folder: Path) -> list[Path]:
