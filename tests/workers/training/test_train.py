@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +30,7 @@ from backend.settings import Settings
 from backend.storage import LoraKeys, RunKeys, Storage
 from tests.workers.hub import Hub
 from workers.report import Report
-from workers.runtime import Run
+from workers.runtime import Run, Worker
 from workers.training.engines import EngineJob, Listener, TrainingPicture
 from workers.training.train import check_request, downloading, make_work, train
 
@@ -93,6 +94,17 @@ async def stepped(run: Run[TrainingRequest], step: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def handle(run: Run[TrainingRequest]) -> TrainingResult:
+    """Do a run the whole way a job of RunPod's takes, and return what it is answered with."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        worker = Worker("train", TrainingRequest, make_work(run.settings), run.settings)
+        answer = await worker.handle({"id": "a-job", "input": run.request.model_dump(mode="json")})
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return TrainingResult.model_validate(answer)
+
+
 async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> None:
     run = make_run(steps=6, save_every=3)
     result = await make_work(run.settings)(run)
@@ -115,7 +127,7 @@ async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> 
     storage.loras.download(keys.thumb, run.folder / "thumb.webp")
     with Image.open(run.folder / "thumb.webp") as image:
         assert image.format == "WEBP"
-    assert not list(storage.loras.list_all(run.keys.states))  # nothing is left to go on from
+    assert [stored.key for stored in storage.loras.list_all(run.keys.states)] == [run.keys.state(6)]
     assert {phase.phase for phase in result.phases} >= {"fetching data", "caching", "training", "sampling", "uploading"}
 
 
@@ -141,6 +153,44 @@ async def test_a_cancelled_run_goes_on_at_the_exact_step(make_run: MakeRun, stor
     training = next(phase.seconds for phase in result.phases if phase.phase == "training")
     before = next(phase.seconds for phase in first.report.phases if phase.phase == "training")
     assert training > before
+
+
+async def test_a_finished_run_is_extended(make_run: MakeRun, storage: Storage) -> None:
+    first = make_run(steps=5, save_every=3)
+    before = await handle(first)
+    again = await handle(make_run(first.keys.run_id, steps=5, save_every=3))  # handed out a second time
+    assert again == before
+
+    longer = make_run(first.keys.run_id, attempt=2, steps=8, save_every=3)
+    after = await handle(longer)
+    assert after == storage.loras.get_message(first.keys.result, TrainingResult)
+    assert (before.attempt, before.steps, after.attempt, after.steps) == (1, 5, 2, 8)
+    assert [kept.step for kept in after.checkpoints] == [3, 5, 6, 8]
+    assert [sample.step for sample in after.samples] == [0, 0, 3, 3, 5, 5, 6, 6, 8, 8]
+    assert json.loads(storage.loras.get(first.keys.metrics(0)))["steps"] == list(range(1, 9))
+    assert after.seconds > before.seconds
+    assert [stored.key for stored in storage.loras.list_all(first.keys.states)] == [first.keys.state(8)]
+
+    assert after.lora_key == before.lora_key
+    assert after.sha256 != before.sha256
+    record = storage.loras.get_message(LoraKeys(first.request.owner, first.keys.run_id).record, LoraRecord)
+    assert (record.steps, record.sha256) == (8, after.sha256)
+
+    # A retry that asks for no more than there is gets it, as its own.
+    late = await handle(make_run(first.keys.run_id, attempt=3, steps=8, save_every=3))
+    assert (
+        late == after.model_copy(update={"attempt": 3}) == storage.loras.get_message(first.keys.result, TrainingResult)
+    )
+
+
+async def test_a_finished_run_whose_state_is_gone_is_not_begun_anew(make_run: MakeRun, storage: Storage) -> None:
+    first = make_run(steps=2, save_every=2)
+    storage.loras.put_message(first.keys.result, await train(first, fake_engine))
+    publish(first)
+    storage.loras.delete([first.keys.state(2)])
+    with pytest.raises(InvalidRequest, match=r"was not kept\. Start a new training"):
+        await train(make_run(first.keys.run_id, attempt=2, steps=4, save_every=2), fake_engine)
+    assert storage.loras.head(first.keys.checkpoint("My-zorbot", 2))
 
 
 async def fake_engine(job: EngineJob, listener: Listener) -> None:

@@ -138,6 +138,7 @@ class _Attempt:
         self._step = job.resume.step if job.resume else 0
         self._saved_step = self._step
         self._saved = asyncio.Event()
+        self._first_bar: BarLine | None = None  # of this attempt's first step, which no loss log has
         self._bar: BarLine | None = None
         self._log_works = False
         self._times: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
@@ -208,12 +209,15 @@ class _Attempt:
         with contextlib.suppress(sqlite3.OperationalError):  # locked for longer than we wait: the next look will do
             self._row = await asyncio.to_thread(self._database.read)
         self._tell_phase()
-        for logged in await asyncio.to_thread(self._losses.read_new):
+        logged_steps = await asyncio.to_thread(self._losses.read_new)
+        if self._first_bar:
+            self._done(*self._first_bar)
+        for logged in logged_steps:
             self._log_works = True
             self._times.append(logged.at)
             self._done(logged.step, logged.loss, logged.learning_rate, self._seconds_per_step())
         if self._bar and not self._log_works:
-            self._done(self._bar.step, self._bar.loss, self._bar.learning_rate, self._bar.seconds_per_step)
+            self._done(*self._bar)
         await self._pass_on_samples()
         if before != (self._row, self._step):
             self._heard_at = time.monotonic()
@@ -277,6 +281,8 @@ class _Attempt:
         self._heard_at = time.monotonic()
         if bar := read_bar(line):
             self._bar = bar
+            if bar.step == self._step + 1 and self._first_bar is None:
+                self._first_bar = bar
         if not is_bar(line):
             self._listener.log(line)
         if saved := SAVED_LORA.search(line):
