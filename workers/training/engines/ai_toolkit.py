@@ -360,7 +360,8 @@ class _Attempt:
             async with asyncio.timeout(self._patience.save_s):
                 await asyncio.to_thread(self._database.ask_for_save)
                 await asyncio.wait([saved, ended], return_when=asyncio.FIRST_COMPLETED)
-        except (TimeoutError, sqlite3.Error) as error:
+                await self._look()  # the steps up to the save
+        except (TimeoutError, AtelierError, sqlite3.Error) as error:
             self._listener.log(
                 f"step {self._step} could not be saved within {self._patience.save_s:g} s ({type(error).__name__}); "
                 f"the last saved step is {self._saved_step}"
