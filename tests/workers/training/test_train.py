@@ -19,6 +19,7 @@ from backend.contract import (
     Dataset,
     DatasetImage,
     LoraRecord,
+    Metrics,
     Progress,
     TrainingRequest,
     TrainingResult,
@@ -217,13 +218,16 @@ async def test_only_the_newest_state_is_kept(make_run: MakeRun, storage: Storage
     assert [kept.step for kept in run.report.checkpoints] == [3, 6]
 
 
-async def test_a_worker_that_died_without_a_word_is_gone_on_from(make_run: MakeRun) -> None:
+async def test_a_worker_that_died_without_a_word_is_gone_on_from(make_run: MakeRun, storage: Storage) -> None:
     first = make_run(steps=9, save_every=3)
     with pytest.raises(EngineDied):
         await train(first, fake_engine)
-    second = make_run(first.keys.run_id, steps=9, save_every=3)  # nothing was published
+    # Nothing else was published, but a stretch of the curve from far behind the last checkpoint.
+    storage.loras.put_message(first.keys.metrics(500), Metrics(steps=[501], loss=[1.0], learning_rate=[0.1]))
+    second = make_run(first.keys.run_id, steps=9, save_every=3)
     result = await train(second, fake_engine)
     assert [kept.step for kept in result.checkpoints] == [6, 9]
+    assert not storage.loras.exists(first.keys.metrics(500))
 
 
 async def test_a_damaged_state_is_not_gone_on_from(make_run: MakeRun, storage: Storage) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backend.contract import BaseModelSpec, Phase, TrainingSettings
-from backend.errors import AtelierError, EngineDied, EngineError, MachineError, OutOfMemory
+from backend.errors import AtelierError, EngineError, OutOfMemory
 from backend.settings import Settings
 from backend.toolkit_config import job_name, leaner, memory_plan, toolkit_block
-from workers.processes import Child, Guard, child_environment, describe_exit, guarded, start_child
+from workers.processes import Child, Guard, child_environment, guarded, start_child
 from workers.training.engines import STOP_S, Engine, EngineJob, Listener, ResumePoint
+from workers.training.engines.ai_toolkit_ending import Ending, judge
 from workers.training.engines.ai_toolkit_files import (
     OPTIMIZER,
     check_lora,
@@ -31,6 +32,7 @@ from workers.training.engines.ai_toolkit_files import (
     toolkit_folder,
 )
 from workers.training.engines.ai_toolkit_progress import (
+    ESCAPE,
     JOB_ID,
     LOSS_IS_NAN,
     OUT_OF_MEMORY,
@@ -46,6 +48,7 @@ from workers.training.engines.ai_toolkit_progress import (
     phase_of,
     read_bar,
 )
+from workers.training.engines.gpu import gpu_memory_gb
 from workers.weights import hub_cache
 
 NAN_STEPS_ALLOWED = 20  # ai-toolkit goes on with zeros, and a LoRA of zeros comes out
@@ -79,51 +82,22 @@ def check(spec: BaseModelSpec, settings: TrainingSettings) -> None:
 async def _train(job: EngineJob, listener: Listener, settings: Settings, patience: Patience) -> None:
     """Train, and once more with less when the memory runs out."""
     limits = toolkit_block(job.spec).memory
-    gpu_memory_gb = await _gpu_memory_gb(listener)
+    memory_gb = await gpu_memory_gb(listener)
     first = _Attempt(job, listener, patience)
     try:
-        await first.run(settings, gpu_memory_gb)
+        await first.run(settings, memory_gb)
     except OutOfMemory as error:
         again = job.model_copy(update={"settings": leaner(job.settings, limits), "resume": first.resume_point})
         if again.settings == job.settings:
             raise
         listener.log(f"{error.message} Trying again with {_in_words(again)}.")
         listener.phase("starting", f"out of memory; trying again with {_in_words(again)}")
-        await _Attempt(again, listener, patience).run(settings, gpu_memory_gb)
+        await _Attempt(again, listener, patience).run(settings, memory_gb)
 
 
 def _in_words(job: EngineJob) -> str:
     sides = ", ".join(str(side) for side in job.settings.resolution)
     return f"every memory saving on, pictures of {sides} pixels and batches of {job.settings.batch_size}"
-
-
-async def _gpu_memory_gb(listener: Listener) -> float:
-    """Return the memory of the smallest GPU in GB, 0 where there is none."""
-    sizes: list[float] = []
-
-    def hear(line: str) -> None:
-        if line.strip().isdigit():
-            sizes.append(int(line) * 2**20 / 1e9)
-
-    try:
-        query = await start_child(
-            ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
-            environment=child_environment(),
-            name="nvidia-smi",
-            on_line=hear,
-        )
-        async with asyncio.timeout(20):
-            await query.wait()
-    except MachineError:
-        pass  # no NVIDIA driver here
-    except TimeoutError:
-        await query.stop(0)
-        raise EngineError(
-            "The GPU did not answer within 20 s.", "Start it again; another worker has another GPU."
-        ) from None
-    if not sizes:
-        listener.log("No GPU was found; training goes on without, which is slow.")
-    return min(sizes, default=0.0)
 
 
 class _Attempt:
@@ -170,7 +144,17 @@ class _Attempt:
                 await child.stop(0)
                 keeping.cancel()
                 await asyncio.wait([keeping])
-        self._judge(code, child)
+        judge(
+            Ending(
+                code=code,
+                row=self._row,
+                where=self._where(),
+                finished=self._saved_step == self._job.settings.steps,
+                saved_step=self._saved_step,
+                out_of_memory=self._out_of_memory,
+                last_lines=child.last_lines(20),
+            )
+        )
 
     async def _start(self, settings: Settings, config: Path, guard: Guard) -> Child:
         return await start_child(
@@ -279,11 +263,12 @@ class _Attempt:
 
     def _hear(self, line: str) -> None:
         self._heard_at = time.monotonic()
+        line = ESCAPE.sub("", line).strip()
         if bar := read_bar(line):
             self._bar = bar
             if bar.step == self._step + 1 and self._first_bar is None:
                 self._first_bar = bar
-        if not is_bar(line):
+        if line and not is_bar(line):
             self._listener.log(line)
         if saved := SAVED_LORA.search(line):
             self._unpaired = Path(saved["path"])
@@ -369,53 +354,6 @@ class _Attempt:
         finally:
             saved.cancel()
             ended.cancel()
-
-    def _judge(self, code: int, child: Child) -> None:
-        """Return when it succeeded: exit code, status and a whole LoRA, all three. Raises what went wrong otherwise."""
-        if code == 0 and self._row.status == "completed" and self._saved_step == self._job.settings.steps:
-            return
-        where, said = self._where(), self._row.info if self._row.status == "error" else ""
-        if self._out_of_memory or OUT_OF_MEMORY.search(said):
-            raise OutOfMemory(
-                f"The GPU ran out of memory ({where}).", "Lower the resolution, the batch size or the rank."
-            )
-        if code == -9:
-            raise OutOfMemory(
-                f"ai-toolkit was killed, most probably because the computer ran out of memory ({where}).",
-                "Lower the batch size or the resolution, or use a machine with more memory.",
-            )
-        for text, message, hint in _KNOWN:
-            if text in said.lower() or any(text in line.lower() for line in child.last_lines(20)):
-                raise EngineError(f"{message} ({where}).", hint)
-        if said:
-            raise EngineError(f"ai-toolkit failed ({where}): {said}", "The run's log has its last lines.")
-        if self._row.status == "stopped":
-            raise EngineError(
-                f"ai-toolkit was stopped from outside ({where}).", "Start it again; it goes on from there."
-            )
-        if code == 0:
-            raise EngineError(
-                f"ai-toolkit ended without finishing ({where}; last saved step: {self._saved_step}).",
-                "Start it again; it goes on from its last checkpoint.",
-            )
-        raise EngineDied(
-            f"ai-toolkit {describe_exit(code)} ({where}). Its last words: {' / '.join(child.last_lines(3))}",
-            "Start it again; it goes on from its last checkpoint.",
-        )
-
-
-# What to look for in small letters, what it means, and what to do.
-_KNOWN = (
-    ("no space left on device", "The disk is full", "Give the worker a larger container disk."),
-    (
-        "driver version is insufficient",
-        "This GPU's driver is too old for ai-toolkit",
-        "Choose CUDA 13 in the endpoint.",
-    ),
-    ("no kernel image is available", "ai-toolkit can't use this GPU", "Choose a newer kind of GPU in the endpoint."),
-    ("localentrynotfounderror", "A part of the base model is missing", "Name it under [[weights.companions]]."),
-    ("offline mode is enabled", "A part of the base model is missing", "Name it under [[weights.companions]]."),
-)
 
 
 def _keep_for_second_try(state: Path, optimizer: Path, ours: Path) -> Path:

@@ -152,6 +152,7 @@ _PHASES: dict[str, Phase] = {
     "Saving model": "saving",
 }
 
+ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # what moves a terminal's cursor between two bars
 # Not from the start of a line: a progress bar on standard error may stand before them without a line feed.
 SAVED_LORA = re.compile(r"Saved checkpoint to (?P<path>.+\.safetensors)$")
 SAVED_OPTIMIZER = re.compile(r"Saved optimizer to |Could not save optimizer")
