@@ -48,7 +48,7 @@ async def test_bytes_are_told_while_they_arrive(hub_spec: BaseModelSpec, hub_set
     there = time.monotonic()
     hub.repositories.clear()
     assert await bring_weights(hub_spec, hub_settings, arrivals) == folder
-    assert time.monotonic() - there < 0.2  # no process is started for it
+    assert time.monotonic() - there < 0.4  # no process is started for it
 
 
 async def test_a_cancel_ends_the_download_at_once_and_gives_the_lock_back(
@@ -64,7 +64,8 @@ async def test_a_cancel_ends_the_download_at_once_and_gives_the_lock_back(
     with pytest.raises(asyncio.CancelledError):
         await bringing
     assert time.monotonic() - cancelled < 2
-    assert not psutil.Process().children(recursive=True)
+    ours = [process.cmdline() for process in psutil.Process().children(recursive=True)]
+    assert not [words for words in ours if "workers.weights_process" in words]
 
     def waits() -> None:
         raise AssertionError("the lock is still held")
