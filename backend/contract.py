@@ -237,7 +237,7 @@ class Request(Message):
 
     run_id: RunId | None = None
     owner: Owner = "local"
-    attempt: int = Field(1, ge=1, le=1000)  # a retry of the same run counts up
+    attempt: int = Field(1, ge=1, le=1000)  # a retry of the same run, or more steps for it, counts up
     base_model: BaseModelSpec | BaseModelId
 
     @property
@@ -402,15 +402,15 @@ class Metrics(Message):
 
 
 class TrainingResult(Message):
-    """A finished training: `result.json`, written last."""
+    """A finished training: `result.json`, written last. An attempt with more steps goes on from it and replaces it."""
 
     run_id: RunId
-    attempt: int = 1
+    attempt: int = 1  # the one that finished
     lora_key: StorageKey
     sha256: Sha256
     bytes: int
     steps: int
-    seconds: float
+    seconds: float  # of work, all attempts together
     phases: list[PhaseTime]
     checkpoints: list[Checkpoint]
     samples: list[Sample]

@@ -121,8 +121,12 @@ class RunKeys(NamedTuple):
         """What the picture being drawn looks like so far."""
         return f"{self.prefix}preview.jpg"
 
+    @property
+    def all_metrics(self) -> str:
+        return f"{self.prefix}metrics/"
+
     def metrics(self, first_step: int) -> str:
-        return f"{self.prefix}metrics/{first_step:09d}.json"
+        return f"{self.all_metrics}{first_step:09d}.json"
 
     @property
     def samples(self) -> str:

@@ -43,7 +43,7 @@ class Studio:
         """Join the parts. Nothing is contacted yet."""
         storage = Storage(settings)
         limits = Limits.of(settings)
-        base_models = load_base_models()
+        base_models = load_base_models(settings.atelier_base_models)
         training_endpoint = Endpoint(settings, settings.runpod_training_endpoint_id, "training")
         image_endpoint = Endpoint(settings, settings.runpod_image_generation_endpoint_id, "image generation")
         runs = Runs(storage, {"train": training_endpoint, "image": image_endpoint})

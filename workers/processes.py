@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from backend.errors import MachineError
@@ -125,6 +125,16 @@ class Guard:
             self._process.wait(timeout=5)
             self._start()
             os.write(self._input, "".join(f"+{group}\n" for group in self._groups).encode())
+
+
+@contextlib.asynccontextmanager
+async def guarded() -> AsyncIterator[Guard]:
+    """Give a guard for as long as a piece of work lasts."""
+    guard = Guard()
+    try:
+        yield guard
+    finally:
+        await asyncio.to_thread(guard.close)
 
 
 class Child:

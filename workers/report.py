@@ -117,6 +117,8 @@ class Report:
     def resume(self, step: int, checkpoints: list[Checkpoint], samples: list[Sample], storage: Storage) -> None:
         """Go back to `step`, with what is kept from the time before it. Blocks."""
         first = step // METRICS_STEPS * METRICS_STEPS
+        stored = [found.key for found in storage.loras.list_all(self._keys.all_metrics)]
+        storage.loras.delete([key for key in stored if key > self._keys.metrics(first)])
         stretch = storage.loras.find_message(self._keys.metrics(first), Metrics)
         points = zip(stretch.steps, stretch.loss, stretch.learning_rate, strict=True) if stretch else ()
         self._curve = {at: (loss, rate) for at, loss, rate in points if at <= step}

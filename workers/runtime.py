@@ -1,7 +1,7 @@
 """RunPod job ↔ typed call: parse, run, report, and turn whatever goes wrong into a failure record.
 
-One run is done once: a job whose run already has a result is answered with it. The work itself sees a Run and returns
-a result message; it knows nothing of RunPod.
+One run is done once: a job whose run already has the result it asks for is answered with that. The work itself sees a
+Run and returns a result message; it knows nothing of RunPod.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class Worker(Generic[Q]):
         self._save_on_shutdown()
         try:
             request, spec, keys = await asyncio.to_thread(self._accept, job)
-            if done := await asyncio.to_thread(self._existing_result, keys):
+            if done := await asyncio.to_thread(self._existing_result, request, spec, keys):
                 return done.model_dump(mode="json")
             before = await asyncio.to_thread(self._storage.loras.find_message, keys.progress, Progress)
         except AtelierError as error:
@@ -180,10 +180,17 @@ class Worker(Generic[Q]):
         self._storage.loras.put(key, new_run_id(self._kind).encode(), if_absent=True)
         return self._storage.loras.get(key).decode()
 
-    def _existing_result(self, keys: RunKeys) -> Result | None:
-        if self._kind == "train":
-            return self._storage.loras.find_message(keys.result, TrainingResult)
-        return self._storage.loras.find_message(keys.result, GenerationResult)
+    def _existing_result(self, request: Q, spec: BaseModelSpec, keys: RunKeys) -> Result | None:
+        """Return what the run came to, if that is all that is asked for: a training may be asked for more steps."""
+        if not isinstance(request, TrainingRequest):
+            return self._storage.loras.find_message(keys.result, GenerationResult)
+        done = self._storage.loras.find_message(keys.result, TrainingResult)
+        if done is None or done.steps < request.settings_for(spec).steps:
+            return None
+        if done.attempt < request.attempt:  # a retry that was asked for while the attempt before it finished
+            done = done.model_copy(update={"attempt": request.attempt})
+            self._storage.loras.put_message(keys.result, done)
+        return done
 
 
 def serve(kind: RunKind, request_type: type[Q], make_work: Callable[[Settings], Work[Q]]) -> None:

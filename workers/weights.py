@@ -5,7 +5,6 @@
 
 import contextlib
 import errno
-import fcntl
 import fnmatch
 import hashlib
 import json
@@ -13,7 +12,6 @@ import logging
 import shutil
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,15 +24,14 @@ from backend.base_models import load_base_model, weights_folder
 from backend.contract import BaseModelSpec, Companion, Message
 from backend.errors import AtelierError, WeightsError
 from backend.settings import Settings
+from workers.weights_lock import LOCK, LOOK_EVERY_S, fetching, folder_of_repo
 
-LOCK_WAIT_S = 2 * 3600.0  # 34 GB that another worker fetches
 _HUB_ANSWERS_S = 30.0
-_LOOK_EVERY_S = 1.0
 _DOWNLOADS_AT_ONCE = 4
 _SPARE_BYTES = 2**30  # left free on the disk
 _log = logging.getLogger(__name__)
 
-ReportBytes = Callable[[int, int], None]  # done, of how many
+ReportBytes = Callable[[str, int, int], None]  # of what, done, of how many
 
 
 def hub_cache(settings: Settings) -> Path:
@@ -50,18 +47,33 @@ def fetch_weights(
     `report` hears of bytes, from another thread. Raises WeightsError in words for a licence that has not been
     accepted, a full disk, and files that stay damaged.
     """
-    if folder := weights_folder(spec, settings.atelier_base_models):
-        if not (folder / "model_index.json").exists():
-            raise WeightsError(f"{spec.name} lacks its weights at {folder.name}/.", "Clone the repository again.")
+    if folder := _came_with_the_repository(spec, settings):
         return folder
-    hub = _Hub(settings, endpoint)
     with _errors_in_words(spec):
-        base = Companion(repo=spec.weights.repo, revision=spec.weights.revision, include=spec.weights.include)
-        folder = _Snapshot(base, hub).ensure(report)
-        if settings.atelier_training_engine == "ai_toolkit":
-            for companion in spec.weights.companions:
-                _Snapshot(companion, hub).ensure(report)
+        folders = [snapshot.ensure(report) for snapshot in _snapshots(spec, _Hub(settings, endpoint))]
+    return folders[0]
+
+
+def find_weights(spec: BaseModelSpec, settings: Settings) -> Path | None:
+    """Return the folder a base model can be loaded from if all of it is here; the Hub isn't asked. Blocks."""
+    if folder := _came_with_the_repository(spec, settings):
+        return folder
+    found = [snapshot.whole() for snapshot in _snapshots(spec, _Hub(settings, None))]
+    return found[0] if all(found) else None
+
+
+def _came_with_the_repository(spec: BaseModelSpec, settings: Settings) -> Path | None:
+    folder = weights_folder(spec, settings.atelier_base_models)
+    if folder and not (folder / "model_index.json").exists():
+        raise WeightsError(f"{spec.name} lacks its weights at {folder.name}/.", "Clone the repository again.")
     return folder
+
+
+def _snapshots(spec: BaseModelSpec, hub: "_Hub") -> list["_Snapshot"]:
+    """Return what a base model consists of, itself first."""
+    base = Companion(repo=spec.weights.repo, revision=spec.weights.revision, include=spec.weights.include)
+    companions = spec.weights.companions if hub.with_companions else []
+    return [_Snapshot(base, spec.name, hub), *(_Snapshot(each, each.repo, hub) for each in companions)]
 
 
 class _CachedFile(Message):
@@ -89,6 +101,7 @@ class _Hub:
     def __init__(self, settings: Settings, endpoint: str | None) -> None:
         self.cache = hub_cache(settings)
         self.endpoint = endpoint
+        self.with_companions = settings.atelier_training_engine == "ai_toolkit"
         # False and not None: a token that somebody left in a home folder shall not decide what can be fetched.
         self.token: str | bool = settings.hf_token.get_secret_value() if settings.hf_token else False
         self.api = HfApi(endpoint=endpoint, token=self.token)
@@ -97,22 +110,21 @@ class _Hub:
 class _Snapshot:
     """A part of a repository at one revision."""
 
-    def __init__(self, wanted: Companion, hub: _Hub) -> None:
-        self._wanted, self._hub = wanted, hub
-        self._folder = hub.cache / f"models--{wanted.repo.replace('/', '--')}"
+    def __init__(self, wanted: Companion, name: str, hub: _Hub) -> None:
+        self._wanted, self._name, self._hub = wanted, name, hub
+        self._folder = folder_of_repo(wanted.repo, hub.cache)
         what = hashlib.sha256(json.dumps([wanted.revision, wanted.include]).encode()).hexdigest()[:16]
         self._marker = self._folder / f"verified-{what}.json"
 
     def ensure(self, report: ReportBytes | None) -> Path:
         """Return its folder, whole."""
-        if found := self._whole():
+        if found := self.whole():
             return found
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self._folder / "fetching.lock", self._wanted.repo):
+        with fetching(self._wanted.repo, self._hub.cache, lambda: self._report_anothers(report)):
             # Another worker may have brought it meanwhile.
-            return self._whole() or self._fetch(report)
+            return self.whole() or self._fetch(report)
 
-    def _whole(self) -> Path | None:
+    def whole(self) -> Path | None:
         """Return the folder if everything the marker names is there with the right size; the Hub isn't asked."""
         try:
             manifest = _Manifest.model_validate_json(self._marker.read_bytes())
@@ -121,13 +133,20 @@ class _Snapshot:
         folder = self._folder_of(manifest)
         return folder if all(_has_size(folder / file.name, file.bytes) for file in manifest.files) else None
 
+    def _report_anothers(self, report: ReportBytes | None) -> None:
+        """Report how far the worker is that holds the lock; it has written there how much it fetches."""
+        said = (self._folder / LOCK).read_text()
+        if report and said.isdigit():
+            report(self._name, min(_bytes_in(self._folder / "blobs"), int(said)), int(said))
+
     def _fetch(self, report: ReportBytes | None) -> Path:
         manifest = self._ask_hub()
+        (self._folder / LOCK).write_text(str(manifest.bytes))
         folder = self._folder_of(manifest)
         self._marker.unlink(missing_ok=True)
         missing = [file for file in manifest.files if not self._intact(folder / file.name, file)]
         self._check_space(sum(file.bytes for file in missing))
-        with _watched(self._folder / "blobs", manifest.bytes, report):
+        with _watched(self._folder / "blobs", self._name, manifest.bytes, report):
             damaged = self._download(missing, manifest.commit)
             if damaged:
                 damaged = self._download(damaged, manifest.commit)
@@ -202,32 +221,7 @@ class _Snapshot:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, repo: str) -> Iterator[None]:
-    """Hold a lock that the system gives back should its holder die."""
-    deadline = time.monotonic() + LOCK_WAIT_S
-    with path.open("a") as file:
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise WeightsError(
-                    f"Another worker has been fetching {repo} for {LOCK_WAIT_S / 3600:g} hours.", "Restart the workers."
-                )
-            time.sleep(_LOOK_EVERY_S)
-        yield  # closing the file gives the lock back
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # Some network volumes have no locks. Two workers may then fetch the same, and each verifies what it uses.
-        _log.warning("the volume has no file locks", exc_info=True)
-    return True
-
-
-@contextlib.contextmanager
-def _watched(folder: Path, total: int, report: ReportBytes | None) -> Iterator[None]:
+def _watched(folder: Path, name: str, total: int, report: ReportBytes | None) -> Iterator[None]:
     """Report how many bytes lie in a folder while it fills."""
     if report is None:
         yield
@@ -235,8 +229,8 @@ def _watched(folder: Path, total: int, report: ReportBytes | None) -> Iterator[N
     finished = threading.Event()
 
     def watch() -> None:
-        while not finished.wait(_LOOK_EVERY_S):
-            report(min(_bytes_in(folder), total), total)
+        while not finished.wait(LOOK_EVERY_S):
+            report(name, min(_bytes_in(folder), total), total)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -245,7 +239,7 @@ def _watched(folder: Path, total: int, report: ReportBytes | None) -> Iterator[N
     finally:
         finished.set()
         watcher.join()
-    report(total, total)
+    report(name, total, total)
 
 
 def _bytes_in(folder: Path) -> int:

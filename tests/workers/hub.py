@@ -1,8 +1,10 @@
 """A small HTTP server shaped like the Hugging Face Hub: it lists repositories and serves their files."""
 
+import contextlib
 import hashlib
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 
@@ -16,6 +18,7 @@ class Hub:
         self.repositories = repositories
         self.gated: set[str] = set()
         self.damaged: list[str] = []  # file names, each bent once for each time it stands here
+        self.file_takes_s = 0.0
         self.served: list[str] = []
         self.tokens: set[str] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -76,7 +79,14 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.send_header(key, value)
             self.end_headers()
             if body:
-                self.wfile.write(content)
+                self._write(content, hub.file_takes_s if "ETag" in headers else 0)
+
+        def _write(self, content: bytes, takes_s: float) -> None:
+            piece = len(content) // 20 + 1
+            with contextlib.suppress(ConnectionError):  # the client may have been killed
+                for start in range(0, len(content), piece):
+                    self.wfile.write(content[start : start + piece])
+                    time.sleep(takes_s / 20)
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""

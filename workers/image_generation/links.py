@@ -24,6 +24,7 @@ from backend.errors import AtelierError, WeightsError
 from backend.settings import Settings
 from backend.storage import sha256_of
 from workers.weights import hub_cache
+from workers.weights_lock import fetching
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -68,18 +69,16 @@ def _place(spec: BaseModelSpec, file: WeightFile) -> Path:
 
 
 def _on_volume(spec: BaseModelSpec, file: WeightFile, settings: Settings, *, fetch: bool) -> Path:
-    """Return a file of the volume. The Hub's library downloads it once, under its own lock and a temporary name."""
+    """Return a file of the volume, which is downloaded once, under the lock that all workers fetch by."""
     _place(spec, file)
-    token = settings.hf_token.get_secret_value() if settings.hf_token else None
     try:
-        path = hf_hub_download(
-            file.repo,
-            file.file,
-            revision=file.revision,
-            cache_dir=hub_cache(settings),
-            token=token,
-            local_files_only=not fetch,
-        )
+        try:
+            path = _download(file, settings, local_files_only=True)
+        except LocalEntryNotFoundError:
+            if not fetch:
+                raise
+            with fetching(file.repo, hub_cache(settings)):
+                path = _download(file, settings)
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise WeightsError(
             f"{file.file} may not be downloaded from {file.repo}.",
@@ -91,6 +90,19 @@ def _on_volume(spec: BaseModelSpec, file: WeightFile, settings: Settings, *, fet
         raise WeightsError(
             f"{file.file} of {file.repo} could not be downloaded: {error}", "Check the connection and the disk."
         ) from error
+    return path
+
+
+def _download(file: WeightFile, settings: Settings, *, local_files_only: bool = False) -> Path:
+    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    path = hf_hub_download(
+        file.repo,
+        file.file,
+        revision=file.revision,
+        cache_dir=hub_cache(settings),
+        token=token,
+        local_files_only=local_files_only,
+    )
     return Path(path)
 
 

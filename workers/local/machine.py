@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 from backend.errors import AtelierError, MachineError
+from backend.settings import Settings
 from workers.local.credentials import own_credentials
 from workers.local.dispatch import STOP_GRACE_S
 from workers.local.gateway import Gateway
@@ -32,7 +33,18 @@ from workers.processes import GUARD_GRACE_S, Guard, child_environment
 WORKER_STOP_GRACE_S = 5.0
 
 # What of the studio's own settings a worker reads too. The token travels because it is named here.
-WORKER_SETTINGS = ("HF_TOKEN", "MAX_DATASET_IMAGES", "MAX_UPLOAD_BYTES", "MAX_DATASET_BYTES", "MAX_IMAGE_PIXELS")
+WORKER_SETTINGS = (
+    "HF_TOKEN",
+    "ATELIER_TRAINING_ENGINE",
+    "AI_TOOLKIT_PYTHON",
+    "ATELIER_IMAGE_ENGINE",
+    "COMFYUI_PYTHON",
+    "COMFYUI_ARGUMENTS",
+    "MAX_DATASET_IMAGES",
+    "MAX_UPLOAD_BYTES",
+    "MAX_DATASET_BYTES",
+    "MAX_IMAGE_PIXELS",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -111,7 +123,7 @@ class Machine:
         queue_file = self._home / "queue.db"
         self._gateway = Gateway(queue_file, endpoints, credentials.api_key, self._dismiss, self._stop_grace_s)
         await asyncio.gather(self._store.start(), self._gateway.start())
-        environment = self._worker_environment(self._store.environment)
+        environment = worker_environment(self._home, self._store.environment)
         self._workers = [self._worker(plan, self._gateway, self._guard, environment) for plan in self._plans]
         for worker in self._workers:
             worker.start()
@@ -134,19 +146,6 @@ class Machine:
             guard=guard,
         )
 
-    def _worker_environment(self, storage: dict[str, str]) -> dict[str, str]:
-        return child_environment(
-            {
-                **storage,
-                "ATELIER_HOME": str(self._home),
-                "ATELIER_VOLUME": str(self._home / "volume"),
-                "OMP_WAIT_POLICY": "PASSIVE",  # two workers share the cores: one must not spin while the other computes
-                "PYTHONUNBUFFERED": "1",
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-            },
-            also=WORKER_SETTINGS,
-        )
-
     def _dismiss(self, worker_id: str, why: str, at_once: bool) -> None:
         for worker in self._workers:
             if worker.worker_id == worker_id:
@@ -154,6 +153,25 @@ class Machine:
                 dismissal = asyncio.create_task(worker.dismiss(at_once))
                 self._dismissals.add(dismissal)
                 dismissal.add_done_callback(self._dismissals.discard)
+
+
+def worker_environment(home: Path, storage: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a machine's workers. Folders are given whole: a worker runs in one of its own."""
+    settings = Settings()
+    return child_environment(
+        {
+            **storage,
+            "ATELIER_HOME": str(home),
+            "ATELIER_VOLUME": str(home / "volume"),
+            "ATELIER_BASE_MODELS": str(settings.atelier_base_models.absolute()),
+            "AI_TOOLKIT_PATH": str(settings.ai_toolkit_path.absolute()),
+            "COMFYUI_PATH": str(settings.comfyui_path.absolute()),
+            "OMP_WAIT_POLICY": "PASSIVE",  # two workers share the cores: one must not spin while the other computes
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        also=WORKER_SETTINGS,
+    )
 
 
 class _HomeLock:

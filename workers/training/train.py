@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -26,12 +25,17 @@ from workers.training.engines import Engine, EngineJob, TrainingPicture, ai_tool
 from workers.training.lora_file import describe, stamp, thumbnail_url
 from workers.training.resume import Earlier, find_earlier
 from workers.training.uploads import Uploads
-from workers.weights import fetch_weights
+from workers.weights_process import bring_weights
 
 CANCEL_UPLOAD_S = 3.0  # with the engine's own 6 s, a cancelled run ends within 10
 ENGINES: dict[str, Callable[[Settings], Engine]] = {
     "diffusers": diffusers.make_engine,
     "ai_toolkit": ai_toolkit.make_engine,
+}
+# What refuses, before anything is downloaded, what an engine can't train.
+CHECKS: dict[str, Callable[[BaseModelSpec, TrainingSettings], None]] = {
+    "diffusers": diffusers.check,
+    "ai_toolkit": ai_toolkit.check,
 }
 
 T = TypeVar("T")
@@ -48,10 +52,13 @@ def make_work(settings: Settings) -> Work[TrainingRequest]:
 
 
 async def train(run: Run[TrainingRequest], engine: Engine) -> TrainingResult:
-    """Train a LoRA and return where it lies. Cancelled, it keeps the step it is at."""
-    started = time.monotonic()
+    """Train a LoRA and return where it lies; an earlier attempt at the run is gone on from, to as many steps as asked.
+
+    Cancelled, it keeps the step it is at.
+    """
     settings, prompts = run.request.settings_for(run.spec), run.request.prompts_for(run.spec)
     check_request(run.request, settings, run.spec)
+    CHECKS[run.settings.atelier_training_engine](run.spec, settings)
     stem = file_stem(run.request.lora_name)
     pictures, model, earlier = await _fetch(run, prompts, stem)
     uploads = Uploads(run, settings, prompts, len(pictures), stem)
@@ -67,7 +74,7 @@ async def train(run: Run[TrainingRequest], engine: Engine) -> TrainingResult:
     )
     try:
         await _run_engine(engine, job, run, uploads)
-        return await _finish(run, job, uploads, started)
+        return await _finish(run, job, uploads)
     finally:
         await uploads.close()
 
@@ -105,10 +112,23 @@ async def _fetch(
             run.report.log(line)
     run.report.log(f"{len(pictures)} pictures")
     run.report.phase("fetching data", f"weights of {run.spec.name}")
-    model = await _in_thread(lambda: fetch_weights(run.spec, run.settings))
+    model = await bring_weights(
+        run.spec, run.settings, lambda *bytes_: run.report.phase("fetching data", downloading(*bytes_))
+    )
     earlier = await _in_thread(lambda: find_earlier(run, prompts, stem))
+    if earlier is None and await _in_thread(lambda: run.storage.loras.exists(run.keys.result)):
+        raise InvalidRequest(
+            "What it takes to go on from this run's last step was not kept.",
+            "Start a new training with the same settings and more steps.",
+        )
     await _in_thread(lambda: _take_over(run, earlier))
     return pictures, model, earlier
+
+
+def downloading(name: str, done: int, total: int) -> str:
+    """Return words for a download: "Downloading FLUX.1-dev: 3.1 of 23.8 GB"."""
+    unit, one = ("GB", 1e9) if total >= 1e9 else ("MB", 1e6)
+    return f"Downloading {name}: {done / one:.1f} of {total / one:.1f} {unit}"
 
 
 def _take_over(run: Run[TrainingRequest], earlier: Earlier | None) -> None:
@@ -153,19 +173,21 @@ class _Listener:
         self._report.step(step, self._steps, loss=loss, learning_rate=learning_rate, seconds_per_step=seconds_per_step)
 
 
-async def _finish(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads, started: float) -> TrainingResult:
+async def _finish(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -> TrainingResult:
     """Store the finished LoRA: file, thumbnail, and last the record that makes it one."""
     run.report.phase("uploading")
     await uploads.finish()
     record = await _in_thread(lambda: _store_lora(run, job, uploads))
+    phases = run.report.phases
     return TrainingResult(
         run_id=run.keys.run_id,
+        attempt=run.request.attempt,
         lora_key=record.key,
         sha256=record.sha256,
         bytes=record.bytes,
         steps=job.settings.steps,
-        seconds=round(time.monotonic() - started, 2),
-        phases=run.report.phases,
+        seconds=round(sum(phase.seconds for phase in phases), 2),
+        phases=phases,
         checkpoints=run.report.checkpoints,
         samples=run.report.samples,
     )
@@ -201,7 +223,6 @@ def _store_lora(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -> 
     )
     run.storage.loras.upload(record.key, file, metadata={"sha256": record.sha256})
     run.storage.loras.put_message(keys.record, record)
-    run.storage.loras.delete([stored.key for stored in run.storage.loras.list_all(run.keys.states)])
     return record
 
 

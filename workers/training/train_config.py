@@ -1,230 +1,15 @@
-"""Renders ai-toolkit's configuration from a job and the GPU's memory; running it is the ai_toolkit engine's business.
-
-`python -m workers.training.train_config REQUEST.json [--gpu-memory-gb 24]` prints what would run.
-"""
+"""Prints what ai-toolkit would be told: `python -m workers.training.train_config REQUEST.json [--gpu-memory-gb 24]`."""
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from backend.base_models import load_base_model
-from backend.contract import BaseModelSpec, Message, TrainingRequest, TrainingSettings, explain, file_stem
-from backend.errors import AtelierError, BaseModelRejected, InvalidRequest
-from workers.training.engines import EngineJob
-
-EMA_FROM_GB = 40.0  # of GPU memory; the averaged copy of the weights doesn't fit beside FLUX on less
-SAVES_KEPT = 4  # what ai-toolkit leaves in its folder; every checkpoint is linked elsewhere before that
-
-
-class MemoryLimits(Message):
-    """GB of GPU memory below which each saving is made; 0 is never."""
-
-    low_vram_below_gb: float = Field(32, ge=0)
-    quantize_below_gb: float = Field(60, ge=0)
-    cache_text_embeddings_below_gb: float = Field(40, ge=0)
-
-
-class ToolkitBlock(Message):
-    """The [ai_toolkit] block of a model.toml: ai-toolkit's own keys, put under what the request settles."""
-
-    model: dict[str, Any]
-    train: dict[str, Any] = Field(default_factory=dict)
-    sample: dict[str, Any] = Field(default_factory=dict)
-    network: dict[str, Any] = Field(default_factory=dict)
-    save: dict[str, Any] = Field(default_factory=dict)
-    dataset: dict[str, Any] = Field(default_factory=dict)
-    memory: MemoryLimits = MemoryLimits()
-
-
-class MemoryPlan(Message):
-    """What is done so that the training fits the GPU."""
-
-    ema: bool
-    low_vram: bool
-    quantize: bool
-    cache_text_embeddings: bool
-
-
-def toolkit_block(spec: BaseModelSpec) -> ToolkitBlock:
-    """Return a base model's [ai_toolkit] block. Raises BaseModelRejected by file and field."""
-    if not spec.ai_toolkit:
-        raise BaseModelRejected(
-            f"{spec.id}/model.toml has no [ai_toolkit] block, so ai-toolkit can't train it.",
-            "Copy one from a base model of the same family, or train where the diffusers engine runs.",
-        )
-    try:
-        return ToolkitBlock.model_validate(spec.ai_toolkit)
-    except ValidationError as error:
-        raise BaseModelRejected(f"{spec.id}/model.toml, [ai_toolkit]: {explain(error)}") from error
-
-
-def memory_plan(settings: TrainingSettings, limits: MemoryLimits, gpu_memory_gb: float) -> MemoryPlan:
-    """Return what to do about memory: as the request says, else by the GPU's size; 0 GB means a CPU.
-
-    Raises InvalidRequest for a saving that ai-toolkit can't make with this base model.
-    """
-    possible = {"quantize": limits.quantize_below_gb, "cache_text_embeddings": limits.cache_text_embeddings_below_gb}
-    for name, below_gb in possible.items():
-        if getattr(settings, name) and not below_gb:
-            raise InvalidRequest(f"'{name}' is on, but ai-toolkit can't do that with this base model.", "Leave it out.")
-    on_gpu = gpu_memory_gb > 0
-    return MemoryPlan(
-        ema=_chosen(settings.ema, gpu_memory_gb >= EMA_FROM_GB),
-        low_vram=_chosen(settings.low_vram, on_gpu and gpu_memory_gb < limits.low_vram_below_gb),
-        quantize=_chosen(settings.quantize, on_gpu and gpu_memory_gb < limits.quantize_below_gb),
-        cache_text_embeddings=_chosen(
-            settings.cache_text_embeddings, gpu_memory_gb < limits.cache_text_embeddings_below_gb
-        ),
-    )
-
-
-def leaner(settings: TrainingSettings, limits: MemoryLimits) -> TrainingSettings:
-    """Return the settings for a second try after the memory ran out: every saving on, smaller pictures and batches."""
-    smaller = sorted(settings.resolution)[:-1] or [max(64, int(settings.resolution[0] * 0.75) // 64 * 64)]
-    return settings.model_copy(
-        update={
-            "ema": False,
-            "low_vram": True,
-            "quantize": limits.quantize_below_gb > 0,
-            "cache_text_embeddings": limits.cache_text_embeddings_below_gb > 0,
-            "resolution": smaller,
-            "batch_size": max(1, settings.batch_size // 2),
-        }
-    )
-
-
-def toolkit_config(job: EngineJob, gpu_memory_gb: float) -> dict[str, Any]:
-    """Return ai-toolkit's configuration for a job. Raises BaseModelRejected when the base model has no block for it."""
-    block = toolkit_block(job.spec)
-    plan = memory_plan(job.settings, block.memory, gpu_memory_gb)
-    process = {
-        "type": "diffusion_trainer",
-        "training_folder": str(toolkit_folder(job) / "out"),
-        "sqlite_db_path": str(toolkit_folder(job) / "job.db"),
-        "training_seed": job.settings.seed,
-        "performance_log_every": 100,  # a table of timings in the log each time
-        "network": block.network | {"type": "lora", "linear": job.settings.rank, "linear_alpha": job.settings.alpha},
-        "save": block.save | _save(job.settings),
-        "datasets": [block.dataset | _dataset(job)],
-        "train": block.train | _train(job, plan, on_gpu=gpu_memory_gb > 0),
-        "logging": {"log_every": 1, "use_ui_logger": True},
-        "model": block.model | _model(job, plan),
-        "sample": _sample(job, block),
-    }
-    return {
-        "job": "extension",
-        "config": {"name": toolkit_name(job), "process": [process]},
-        "meta": {"name": toolkit_name(job), "version": "1.0"},
-    }
-
-
-def toolkit_folder(job: EngineJob) -> Path:
-    """Where ai-toolkit works; nothing of ours but its inputs lies there."""
-    return job.output / "toolkit"
-
-
-def toolkit_name(job: EngineJob) -> str:
-    """What ai-toolkit calls the job, its folder and its files."""
-    return f"lora_{job.stem}"
-
-
-def harmless(text: str) -> str:
-    """Return a caption or prompt without what ai-toolkit would act on.
-
-    It puts environment variables, so secrets, in place of ${NAME}; reads what follows -- as an option; and puts its
-    own words in place of [name] and [trigger].
-    """
-    text = re.sub(r"\[+(name|trigger)\]+", r"\1", text)
-    return re.sub("-{2,}", "—", text.replace("${", "$ {"))
-
-
-def _chosen(asked: bool | None, by_memory: bool) -> bool:
-    return by_memory if asked is None else asked
-
-
-def _save(settings: TrainingSettings) -> dict[str, Any]:
-    return {
-        "dtype": "bf16",
-        "save_every": settings.save_every,
-        "max_step_saves_to_keep": SAVES_KEPT,
-        "save_format": "diffusers",
-    }
-
-
-def _dataset(job: EngineJob) -> dict[str, Any]:
-    return {
-        "folder_path": str(toolkit_folder(job) / "dataset"),
-        "caption_ext": "txt",
-        "caption_dropout_rate": job.settings.caption_dropout,
-        "shuffle_tokens": False,
-        "cache_latents_to_disk": True,
-        "num_repeats": 1,
-        "resolution": job.settings.resolution,
-    }
-
-
-def _train(job: EngineJob, plan: MemoryPlan, *, on_gpu: bool) -> dict[str, Any]:
-    settings = job.settings
-    return {
-        "batch_size": settings.batch_size,
-        "steps": settings.steps,
-        "gradient_accumulation": 1,
-        "train_unet": True,
-        "train_text_encoder": False,
-        "gradient_checkpointing": True,
-        "optimizer": "adamw8bit" if on_gpu else "adamw",  # its 8-bit kernels need CUDA
-        "optimizer_params": {"weight_decay": 0.0001},
-        "lr": settings.learning_rate,
-        "cache_text_embeddings": plan.cache_text_embeddings,
-        "blank_prompt_preservation": settings.prior_preservation,
-        "skip_first_sample": False,
-        "force_first_sample": _samples_are_due(job),
-        "disable_sampling": not job.prompts,
-        "ema_config": {"use_ema": plan.ema, "ema_decay": 0.99},
-        "dtype": "bf16" if on_gpu else "fp32",
-    }
-
-
-def _samples_are_due(job: EngineJob) -> bool:
-    """Whether an earlier attempt ended between saving a checkpoint and sampling at it."""
-    if job.resume is None or job.resume.step % job.settings.save_every:
-        return False
-    return len(job.resume.samples) < len(job.prompts)
-
-
-def _model(job: EngineJob, plan: MemoryPlan) -> dict[str, Any]:
-    model: dict[str, Any] = {"name_or_path": str(job.model), "quantize": plan.quantize, "low_vram": plan.low_vram}
-    return model | ({"qtype": "qfloat8", "quantize_te": True} if plan.quantize else {})
-
-
-def _sample(job: EngineJob, block: ToolkitBlock) -> dict[str, Any]:
-    made = {
-        "guidance_scale": job.spec.generation.guidance,
-        "sample_steps": job.spec.generation.steps,
-        "width": job.spec.generation.width,
-        "height": job.spec.generation.height,
-    }
-    return (
-        made
-        | block.sample
-        | {
-            "sample_every": job.settings.save_every,
-            "format": "webp",
-            "seed": job.settings.seed,
-            "walk_seed": True,
-            "neg": "",  # left out it is False, which no tokenizer takes when text embeddings are cached
-            "samples": [{"prompt": harmless(prompt)} for prompt in job.prompts],
-        }
-    )
-
-
-# ------------------------------------------------------------------------------------------------ the command
+from backend.contract import TrainingRequest, explain
+from backend.errors import AtelierError, InvalidRequest
+from backend.toolkit_config import config_text
 
 
 def main(arguments: list[str]) -> str:
@@ -233,9 +18,7 @@ def main(arguments: list[str]) -> str:
     parser.add_argument("request", type=Path, help="a file with what the training endpoint is sent")
     parser.add_argument("--gpu-memory-gb", type=float, default=24.0)
     asked = parser.parse_args(arguments)
-    job = _job_of(_read_request(asked.request))
-    rendered: str = yaml.safe_dump(toolkit_config(job, asked.gpu_memory_gb), sort_keys=False, allow_unicode=True)
-    return rendered
+    return config_text(_read_request(asked.request), asked.gpu_memory_gb)
 
 
 def _read_request(path: Path) -> TrainingRequest:
@@ -251,20 +34,6 @@ def _read_request(path: Path) -> TrainingRequest:
         raise InvalidRequest(f"{path.name}: {explain(error)}") from error
     except ValueError as error:
         raise InvalidRequest(f"{path.name} is not JSON: {error}.") from error
-
-
-def _job_of(request: TrainingRequest) -> EngineJob:
-    given = request.base_model
-    spec = given if isinstance(given, BaseModelSpec) else load_base_model(given)
-    return EngineJob(
-        spec=spec,
-        settings=request.settings_for(spec),
-        pictures=[],
-        prompts=request.prompts_for(spec),
-        model=Path("/runpod-volume") / spec.id,
-        output=Path("/tmp/run"),  # noqa: S108 - only printed
-        stem=file_stem(request.lora_name),
-    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The volume's files in ComfyUI's folders: linked as declared; shards and broken files are refused by name."""
 
+import threading
 from pathlib import Path
 
 import numpy
@@ -11,7 +12,10 @@ from backend.contract import BaseModelSpec, WeightFile
 from backend.errors import WeightsError
 from backend.settings import Settings
 from backend.storage import sha256_of
+from tests.workers.hub import Hub
 from workers.image_generation.links import link_weights, link_what_is_there
+from workers.weights import hub_cache
+from workers.weights_lock import fetching
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
@@ -104,3 +108,25 @@ def test_at_the_start_only_what_is_there_is_linked(settings: Settings) -> None:
         "other": "far.safetensors of me/mine is not on the volume.",
         "tiny": "not for ComfyUI",
     }
+
+
+def test_a_file_is_fetched_under_the_lock_of_all_workers(
+    settings: Settings, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Read from the environment when the library is imported, which is long ago.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr("workers.weights_lock.LOOK_EVERY_S", 0.05)
+    wanted = WeightFile(repo="somebody/model", file="model_index.json", folder="vae")
+    linking = threading.Thread(target=link_weights, args=(spec_with(wanted), settings))
+    with fetching("somebody/model", hub_cache(settings)):
+        linking.start()
+        linking.join(0.3)
+        assert not hub.served
+    linking.join(20)
+    assert (settings.comfyui_path / "models/vae/model_index.json").read_bytes() == b"{}"
+    assert link_weights(spec_with(wanted), settings)
+    assert hub.served == ["model_index.json"]

@@ -22,7 +22,7 @@ from tests.workers.local.conftest import (
     guards,
     processes_of,
 )
-from workers.local.machine import Machine
+from workers.local.machine import Machine, worker_environment
 from workers.local.worker_process import WorkerPlan
 
 OWN = ("R2_ENDPOINT_URL", "R2_SECRET_ACCESS_KEY", "RUNPOD_BASE_URL", "RUNPOD_API_KEY")
@@ -164,3 +164,24 @@ def test_the_environment_names_what_a_studio_needs(running: RunningMachine) -> N
         "RUNPOD_IMAGE_GENERATION_ENDPOINT_ID",
     }
     assert eventually(lambda: set(running.machine.worker_pids) == {plan.endpoint for plan in TEST_WORKERS})
+
+
+def test_workers_go_by_the_studios_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "ATELIER_BASE_MODELS": "my-models",
+        "ATELIER_TRAINING_ENGINE": "ai_toolkit",
+        "AI_TOOLKIT_PATH": "ai-toolkit",
+        "AI_TOOLKIT_PYTHON": "/opt/ai-toolkit/bin/python",
+        "ATELIER_IMAGE_ENGINE": "comfyui",
+        "COMFYUI_PATH": "/opt/comfyui",
+        "COMFYUI_PYTHON": "/opt/comfyui/bin/python",
+        "COMFYUI_ARGUMENTS": "--cpu",
+        "HF_TOKEN": "hf_mine",
+    }
+    for name, value in {**given, "ATELIER_PASSWORD": "the studio's own"}.items():
+        monkeypatch.setenv(name, value)
+    environment = worker_environment(tmp_path / "home", {"R2_LORA_BUCKET": "loras"})
+    here = {"ATELIER_BASE_MODELS": str(tmp_path / "my-models"), "AI_TOOLKIT_PATH": str(tmp_path / "ai-toolkit")}
+    assert environment.items() >= {**given, **here, "R2_LORA_BUCKET": "loras"}.items()
+    assert "ATELIER_PASSWORD" not in environment

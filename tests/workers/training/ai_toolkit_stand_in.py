@@ -52,6 +52,7 @@ class Job:
         self.at("load")
         self.row(info="Loading Flux model")
         time.sleep(self.behaviour.get("load_s", 0.15))
+        print("\x1b[A")
         print("Loading checkpoint shards: 100%|██████████| 3/3 [00:00<00:00, 12.00it/s]")
         self.resume()
         self.row(info="Loading dataset")
@@ -203,8 +204,6 @@ class Job:
         return bool(found[0] == 1)
 
     def maybe_stop(self) -> None:
-        if self.behaviour.get("deaf"):
-            return
         if self.wish("stop"):
             self.row(status="stopped", info="Job stopped")
             self.stopping = True

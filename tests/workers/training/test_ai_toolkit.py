@@ -3,10 +3,12 @@
 import asyncio
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 from PIL import Image
 
@@ -17,8 +19,9 @@ from backend.settings import Settings
 from tests.workers.training import ai_toolkit_stand_in
 from workers.training.engines import EngineJob, ResumePoint, TrainingPicture
 from workers.training.engines.ai_toolkit import NAN_STEPS_ALLOWED, Patience, make_engine
+from workers.training.engines.ai_toolkit_files import toolkit_job
 
-QUICK = Patience(poll_s=0.05, loading_s=1.0, other_s=1.0, save_s=5.0, stop_s=2.0, interrupt_s=1.0)
+QUICK = Patience(poll_s=0.05, loading_s=1.0, other_s=1.0, save_s=5.0)
 
 
 class Heard:
@@ -123,8 +126,8 @@ async def test_a_training_reports_phases_steps_samples_and_whole_checkpoints(ben
     entered = [phase for phase, _ in heard.phases]
     assert entered[0] == "starting"
     assert {"loading model", "training"} <= set(entered)
-    assert heard.steps == sorted(set(heard.steps))
-    assert heard.steps[-1] == 12
+    assert heard.steps == list(range(1, 13))
+    assert not any("\x1b" in line or not line for line in heard.lines)
     assert heard.losses[-1] == pytest.approx(1 / 12)
     assert heard.samples == [(step, index) for step in (0, 5, 10, 12) for index in (0, 1)]
     assert list(heard.checkpoints) == [5, 10, 12]
@@ -167,11 +170,24 @@ async def test_cancelling_saves_the_step_and_it_is_resumed_exactly_there(bench: 
     bench.with_settings(steps=step + 10)
     bench.job = bench.job.model_copy(update={"resume": ResumePoint(step=step, state=kept)})
     resumed = await bench.train(step_s=0.02)
-    # The first step of a run is in no loss log; its progress bar may have been passed over.
-    assert resumed.steps[0] in (step + 1, step + 2)
-    assert resumed.steps[-1] == step + 10
+    assert resumed.steps == list(range(step + 1, step + 11))
     assert f"Found step {step} in metadata, starting from there" in resumed.lines
     assert (0, 0) not in resumed.samples
+
+
+async def test_a_finished_training_goes_on_to_more_steps(bench: Bench) -> None:
+    first = await bench.train(step_s=0.02)
+    state = first.checkpoints[12][1]
+    assert state is not None
+    kept = Path(shutil.copy(state, bench.job.output.parent / "state.bin"))
+    bench.with_settings(steps=17)
+    resume = ResumePoint(step=12, state=kept, samples=(0, 1))
+    bench.job = bench.job.model_copy(update={"resume": resume, "output": bench.job.output.parent / "again"})
+    longer = await bench.train(step_s=0.02)
+    assert "Found step 12 in metadata, starting from there" in longer.lines
+    assert longer.steps == [13, 14, 15, 16, 17]
+    assert list(longer.checkpoints) == [15, 17]
+    assert longer.samples == [(15, 0), (15, 1), (17, 0), (17, 1)]
 
 
 async def test_samples_that_an_earlier_attempt_missed_are_made(bench: Bench) -> None:
@@ -185,14 +201,69 @@ async def test_samples_that_an_earlier_attempt_missed_are_made(bench: Bench) -> 
     assert (5, 0) not in heard.samples
 
 
-async def test_one_that_is_deaf_to_stop_is_interrupted_and_killed(bench: Bench) -> None:
+def test_samples_come_at_a_resumed_checkpoint_only_if_they_are_missing(bench: Bench) -> None:
+    for step, samples, due in [(5, (), True), (5, (0, 1), False), (6, (), False)]:
+        resume = ResumePoint(step=step, state=Path("state.bin"), samples=samples)
+        assert toolkit_job(bench.job.model_copy(update={"resume": resume})).samples_are_due is due
+    assert not toolkit_job(bench.job).samples_are_due
+
+
+async def test_a_step_that_takes_too_long_is_given_up_for_the_checkpoint_before(bench: Bench) -> None:
     heard = Heard()
+    bench.with_settings(steps=40, save_every=8)
+    waiting = QUICK._replace(save_s=0.5, other_s=30)
+    assert await bench.cancel_when(heard, 13, waiting, step_s=0.02, at={"13": "hang"}) < 2
+    assert list(heard.checkpoints) == [8]
+    assert any("step 13 could not be saved within 0.5 s" in line for line in heard.lines)
+
+
+async def test_a_resumed_training_that_has_done_nothing_new_is_ended_at_once(bench: Bench) -> None:
+    first = await bench.train(step_s=0.02)
+    state = first.checkpoints[5][1]
+    assert state is not None
+    kept = Path(shutil.copy(state, bench.job.output.parent / "state.bin"))
+    bench.job = bench.job.model_copy(update={"resume": ResumePoint(step=5, state=kept)})
+    heard = Heard()
+    running = asyncio.create_task(bench.run(heard, QUICK._replace(loading_s=30), at={"load": "hang"}))
+    await heard.until(lambda heard: ("loading model", "Loading model") in heard.phases)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(2):
+            await running
+
+
+_WORKER = """
+import asyncio, sys
+from pathlib import Path
+from backend.settings import Settings
+from tests.workers.training.test_ai_toolkit import Heard
+from workers.training.engines import EngineJob
+from workers.training.engines.ai_toolkit import make_engine
+
+class Said(Heard):
+    def step(self, step, **rest):
+        print(step, flush=True)
+
+job = EngineJob.model_validate_json(Path(sys.argv[1]).read_text())
+settings = Settings(ai_toolkit_path=sys.argv[2], ai_toolkit_python=sys.executable)
+asyncio.run(make_engine(settings)(job, Said()))
+"""
+
+
+def test_a_killed_worker_leaves_no_training_behind(bench: Bench) -> None:
     bench.with_settings(steps=4000, save_every=2000)
-    assert await bench.cancel_when(heard, 5, step_s=0.02, deaf=True) < 6
-    assert len(heard.checkpoints) == 1
-    heard = Heard()
-    waiting = QUICK._replace(save_s=0.3, interrupt_s=0.3)
-    assert await bench.cancel_when(heard, 5, waiting, step_s=0.02, at={"20": "hang"}) < 4
+    (bench.toolkit / "behaviour.json").write_text('{"step_s": 0.05}')
+    bench.job.output.mkdir()
+    job = bench.toolkit / "job.json"
+    job.write_text(bench.job.model_dump_json())
+    command = [sys.executable, "-c", _WORKER, job, bench.toolkit]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as worker:
+        assert worker.stdout and worker.stdout.readline()
+        started = psutil.Process(worker.pid).children(recursive=True)
+        assert len(started) == 2  # ai-toolkit and the guard
+        worker.kill()
+    _, alive = psutil.wait_procs(started, timeout=8)
+    assert not alive
 
 
 async def test_cancelling_before_the_first_step_ends_at_once(bench: Bench) -> None:

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from backend.errors import BaseModelRejected, EngineDied, EngineError
 from tests.workers.training.conftest import Heard, MakeJob
 from workers.training.engines import EngineJob, ResumePoint
-from workers.training.engines.diffusers import CHILD, train
+from workers.training.engines.diffusers import CHILD, check, train
 
 ROOT = Path(__file__).parents[3]
 STEPS, SAVE_EVERY = 40, 20
@@ -163,7 +163,7 @@ import asyncio, sys
 from pathlib import Path
 from tests.workers.training.conftest import Heard
 from workers.training.engines import EngineJob
-from workers.training.engines.diffusers import train
+from workers.training.engines.diffusers import check, check, train
 asyncio.run(train(EngineJob.model_validate_json(Path(sys.argv[1]).read_text()), Heard()))
 """
     worker = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "job.json")], cwd=ROOT)
@@ -197,4 +197,4 @@ def test_a_misspelt_option_is_named(make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job(tmp_path)
     spec = job.spec.model_copy(update={"diffusers": {"guidence": 1.0}})
     with pytest.raises(BaseModelRejected, match=r"\[diffusers\].*'guidence' is not a known field"):
-        asyncio.run(train(job.model_copy(update={"spec": spec}), Heard()))
+        check(spec, job.settings)

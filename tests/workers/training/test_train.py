@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import signal
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +20,21 @@ from backend.contract import (
     DatasetImage,
     JobFailure,
     LoraRecord,
+    Metrics,
     Progress,
     TrainingRequest,
     TrainingResult,
     new_id,
     new_run_id,
 )
-from backend.errors import EngineDied, EngineError, InvalidRequest
+from backend.errors import BaseModelRejected, EngineDied, EngineError, InvalidRequest
 from backend.settings import Settings
 from backend.storage import LoraKeys, RunKeys, Storage
+from tests.workers.hub import Hub
 from workers.report import Report
 from workers.runtime import Run, Worker
 from workers.training.engines import EngineJob, Listener, TrainingPicture
-from workers.training.train import check_request, make_work, train
+from workers.training.train import check_request, downloading, make_work, train
 
 MakeRun = Callable[..., Run[TrainingRequest]]
 
@@ -91,6 +96,17 @@ async def stepped(run: Run[TrainingRequest], step: int) -> None:
             await asyncio.sleep(0.02)
 
 
+async def handle(run: Run[TrainingRequest]) -> TrainingResult:
+    """Do a run the whole way a job of RunPod's takes, and return what it is answered with."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        worker = Worker("train", TrainingRequest, make_work(run.settings), run.settings)
+        answer = await worker.handle({"id": "a-job", "input": run.request.model_dump(mode="json")})
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return TrainingResult.model_validate(answer)
+
+
 async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> None:
     run = make_run(steps=6, save_every=3)
     result = await make_work(run.settings)(run)
@@ -113,7 +129,7 @@ async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> 
     storage.loras.download(keys.thumb, run.folder / "thumb.webp")
     with Image.open(run.folder / "thumb.webp") as image:
         assert image.format == "WEBP"
-    assert not list(storage.loras.list_all(run.keys.states))  # nothing is left to go on from
+    assert [stored.key for stored in storage.loras.list_all(run.keys.states)] == [run.keys.state(6)]
     assert {phase.phase for phase in result.phases} >= {"fetching data", "caching", "training", "sampling", "uploading"}
 
 
@@ -151,6 +167,44 @@ async def test_a_cancelled_run_goes_on_at_the_exact_step(make_run: MakeRun, stor
     assert training > before
 
 
+async def test_a_finished_run_is_extended(make_run: MakeRun, storage: Storage) -> None:
+    first = make_run(steps=5, save_every=3)
+    before = await handle(first)
+    again = await handle(make_run(first.keys.run_id, steps=5, save_every=3))  # handed out a second time
+    assert again == before
+
+    longer = make_run(first.keys.run_id, attempt=2, steps=8, save_every=3)
+    after = await handle(longer)
+    assert after == storage.loras.get_message(first.keys.result, TrainingResult)
+    assert (before.attempt, before.steps, after.attempt, after.steps) == (1, 5, 2, 8)
+    assert [kept.step for kept in after.checkpoints] == [3, 5, 6, 8]
+    assert [sample.step for sample in after.samples] == [0, 0, 3, 3, 5, 5, 6, 6, 8, 8]
+    assert json.loads(storage.loras.get(first.keys.metrics(0)))["steps"] == list(range(1, 9))
+    assert after.seconds > before.seconds
+    assert [stored.key for stored in storage.loras.list_all(first.keys.states)] == [first.keys.state(8)]
+
+    assert after.lora_key == before.lora_key
+    assert after.sha256 != before.sha256
+    record = storage.loras.get_message(LoraKeys(first.request.owner, first.keys.run_id).record, LoraRecord)
+    assert (record.steps, record.sha256) == (8, after.sha256)
+
+    # A retry that asks for no more than there is gets it, as its own.
+    late = await handle(make_run(first.keys.run_id, attempt=3, steps=8, save_every=3))
+    assert (
+        late == after.model_copy(update={"attempt": 3}) == storage.loras.get_message(first.keys.result, TrainingResult)
+    )
+
+
+async def test_a_finished_run_whose_state_is_gone_is_not_begun_anew(make_run: MakeRun, storage: Storage) -> None:
+    first = make_run(steps=2, save_every=2)
+    storage.loras.put_message(first.keys.result, await train(first, fake_engine))
+    publish(first)
+    storage.loras.delete([first.keys.state(2)])
+    with pytest.raises(InvalidRequest, match=r"was not kept\. Start a new training"):
+        await train(make_run(first.keys.run_id, attempt=2, steps=4, save_every=2), fake_engine)
+    assert storage.loras.head(first.keys.checkpoint("My-zorbot", 2))
+
+
 async def fake_engine(job: EngineJob, listener: Listener) -> None:
     """Writes what an engine would, three steps at a time, and dies behind the first checkpoint of a fresh start."""
     start = job.resume.step if job.resume else 0
@@ -175,13 +229,16 @@ async def test_only_the_newest_state_is_kept(make_run: MakeRun, storage: Storage
     assert [kept.step for kept in run.report.checkpoints] == [3, 6]
 
 
-async def test_a_worker_that_died_without_a_word_is_gone_on_from(make_run: MakeRun) -> None:
+async def test_a_worker_that_died_without_a_word_is_gone_on_from(make_run: MakeRun, storage: Storage) -> None:
     first = make_run(steps=9, save_every=3)
     with pytest.raises(EngineDied):
         await train(first, fake_engine)
-    second = make_run(first.keys.run_id, steps=9, save_every=3)  # nothing was published
+    # Nothing else was published, but a stretch of the curve from far behind the last checkpoint.
+    storage.loras.put_message(first.keys.metrics(500), Metrics(steps=[501], loss=[1.0], learning_rate=[0.1]))
+    second = make_run(first.keys.run_id, steps=9, save_every=3)
     result = await train(second, fake_engine)
     assert [kept.step for kept in result.checkpoints] == [6, 9]
+    assert not storage.loras.exists(first.keys.metrics(500))
 
 
 async def test_a_damaged_state_is_not_gone_on_from(make_run: MakeRun, storage: Storage) -> None:
@@ -212,6 +269,42 @@ async def test_an_engine_that_stops_short_makes_no_lora(make_run: MakeRun, stora
     with pytest.raises(EngineError, match="without its last checkpoint"):
         await train(run, lazy)
     assert not storage.loras.exists(LoraKeys(run.request.owner, run.keys.run_id).record)
+
+
+async def test_a_download_is_told_in_bytes_and_a_cancel_ends_it(
+    make_run: MakeRun, hub_spec: BaseModelSpec, hub_settings: Settings, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    hub.file_takes_s = 60
+    made = make_run()
+    run = replace(made, spec=hub_spec, settings=made.settings.model_copy(update={"atelier_volume": made.folder}))
+    training = asyncio.create_task(train(run, fake_engine))
+    async with asyncio.timeout(20):
+        while run.report.snapshot().message != "Downloading FLUX.1-dev: 0.0 of 1.0 MB":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    training.cancel()
+    cancelled = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await training
+    assert time.monotonic() - cancelled < 2
+
+
+async def test_a_base_model_the_engine_can_t_train_is_refused_before_a_byte_is_fetched(
+    make_run: MakeRun, hub_spec: BaseModelSpec, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    made = make_run()
+    with_toolkit = made.settings.model_copy(update={"atelier_training_engine": "ai_toolkit"})
+    without_block = hub_spec.model_copy(update={"ai_toolkit": {}})
+    with pytest.raises(BaseModelRejected, match=r"flux1-dev/model\.toml has no \[ai_toolkit\] block"):
+        await train(replace(made, spec=without_block, settings=with_toolkit), fake_engine)
+    with pytest.raises(BaseModelRejected, match="Stable Diffusion XL can't be trained here"):
+        await train(replace(made, spec=load_base_model("sdxl")), fake_engine)
+    assert not hub.served
+
+
+def test_a_download_is_told_in_gb() -> None:
+    assert downloading("FLUX.1-dev", 3_123_000_000, 23_800_000_000) == "Downloading FLUX.1-dev: 3.1 of 23.8 GB"
 
 
 @pytest.mark.parametrize(

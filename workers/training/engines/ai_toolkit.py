@@ -1,12 +1,11 @@
 """The ai_toolkit engine: runs ai-toolkit as it is published, follows it, and ends it without losing a step.
 
-What it is told is rendered by `train_config`; what it says is read by `ai_toolkit_progress`.
+What it is told is rendered by `backend.toolkit_config`; what it says is read by `ai_toolkit_progress`.
 """
 
 import asyncio
 import contextlib
 import os
-import signal
 import sqlite3
 import statistics
 import time
@@ -14,11 +13,13 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
-from backend.contract import Phase
-from backend.errors import AtelierError, EngineDied, EngineError, MachineError, OutOfMemory
+from backend.contract import BaseModelSpec, Phase, TrainingSettings
+from backend.errors import AtelierError, EngineError, OutOfMemory
 from backend.settings import Settings
-from workers.processes import Child, child_environment, describe_exit, start_child
-from workers.training.engines import Engine, EngineJob, Listener, ResumePoint
+from backend.toolkit_config import job_name, leaner, memory_plan, toolkit_block
+from workers.processes import Child, Guard, child_environment, guarded, start_child
+from workers.training.engines import STOP_S, Engine, EngineJob, Listener, ResumePoint
+from workers.training.engines.ai_toolkit_ending import Ending, judge
 from workers.training.engines.ai_toolkit_files import (
     OPTIMIZER,
     check_lora,
@@ -28,8 +29,10 @@ from workers.training.engines.ai_toolkit_files import (
     pack_state,
     save_folder,
     step_of,
+    toolkit_folder,
 )
 from workers.training.engines.ai_toolkit_progress import (
+    ESCAPE,
     JOB_ID,
     LOSS_IS_NAN,
     OUT_OF_MEMORY,
@@ -45,7 +48,7 @@ from workers.training.engines.ai_toolkit_progress import (
     phase_of,
     read_bar,
 )
-from workers.training.train_config import leaner, toolkit_block, toolkit_folder, toolkit_name
+from workers.training.engines.gpu import gpu_memory_gb
 from workers.weights import hub_cache
 
 NAN_STEPS_ALLOWED = 20  # ai-toolkit goes on with zeros, and a LoRA of zeros comes out
@@ -58,9 +61,7 @@ class Patience(NamedTuple):
     poll_s: float = 0.5
     loading_s: float = 1800.0  # 34 GB may come over a slow network volume
     other_s: float = 900.0  # a step, a sample or a cached picture, not the whole of them
-    save_s: float = 20.0  # from asking for a save until it lies there: one step and half a gigabyte of optimizer
-    stop_s: float = 3.0  # for a stop after the step
-    interrupt_s: float = 4.0  # for SIGINT; it takes two
+    save_s: float = STOP_S - 1  # from asking for a save until it lies there, verified; ending it takes the rest
 
 
 def make_engine(settings: Settings, patience: Patience | None = None) -> Engine:
@@ -73,54 +74,30 @@ def make_engine(settings: Settings, patience: Patience | None = None) -> Engine:
     return train
 
 
+def check(spec: BaseModelSpec, settings: TrainingSettings) -> None:
+    """Raise InvalidRequest, naming the field, for what ai-toolkit can't train."""
+    memory_plan(settings, toolkit_block(spec).memory, gpu_memory_gb=0)
+
+
 async def _train(job: EngineJob, listener: Listener, settings: Settings, patience: Patience) -> None:
     """Train, and once more with less when the memory runs out."""
     limits = toolkit_block(job.spec).memory
-    gpu_memory_gb = await _gpu_memory_gb(listener)
+    memory_gb = await gpu_memory_gb(listener)
     first = _Attempt(job, listener, patience)
     try:
-        await first.run(settings, gpu_memory_gb)
+        await first.run(settings, memory_gb)
     except OutOfMemory as error:
         again = job.model_copy(update={"settings": leaner(job.settings, limits), "resume": first.resume_point})
         if again.settings == job.settings:
             raise
         listener.log(f"{error.message} Trying again with {_in_words(again)}.")
         listener.phase("starting", f"out of memory; trying again with {_in_words(again)}")
-        await _Attempt(again, listener, patience).run(settings, gpu_memory_gb)
+        await _Attempt(again, listener, patience).run(settings, memory_gb)
 
 
 def _in_words(job: EngineJob) -> str:
     sides = ", ".join(str(side) for side in job.settings.resolution)
     return f"every memory saving on, pictures of {sides} pixels and batches of {job.settings.batch_size}"
-
-
-async def _gpu_memory_gb(listener: Listener) -> float:
-    """Return the memory of the smallest GPU in GB, 0 where there is none."""
-    sizes: list[float] = []
-
-    def hear(line: str) -> None:
-        if line.strip().isdigit():
-            sizes.append(int(line) * 2**20 / 1e9)
-
-    try:
-        query = await start_child(
-            ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"],
-            environment=child_environment(),
-            name="nvidia-smi",
-            on_line=hear,
-        )
-        async with asyncio.timeout(20):
-            await query.wait()
-    except MachineError:
-        pass  # no NVIDIA driver here
-    except TimeoutError:
-        await query.stop(0)
-        raise EngineError(
-            "The GPU did not answer within 20 s.", "Start it again; another worker has another GPU."
-        ) from None
-    if not sizes:
-        listener.log("No GPU was found; training goes on without, which is slow.")
-    return min(sizes, default=0.0)
 
 
 class _Attempt:
@@ -133,8 +110,9 @@ class _Attempt:
         self._row = JobRow("queued", "", 0)
         self._said: tuple[Phase, str] = ("starting", "")
         self._step = job.resume.step if job.resume else 0
-        self._saved_step = 0
+        self._saved_step = self._step
         self._saved = asyncio.Event()
+        self._first_bar: BarLine | None = None  # of this attempt's first step, which no loss log has
         self._bar: BarLine | None = None
         self._log_works = False
         self._times: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
@@ -152,8 +130,34 @@ class _Attempt:
         """Train to the end. Raises OutOfMemory, EngineDied or EngineError in words; cancelled, saves the step first."""
         self._listener.phase("starting")
         config = await asyncio.to_thread(lay_out, self._job, gpu_memory_gb)
-        await asyncio.to_thread(self._database.create, toolkit_name(self._job))
-        child = await start_child(
+        await asyncio.to_thread(self._database.create, job_name(self._job.stem))
+        async with guarded() as guard:
+            child = await self._start(settings, config, guard)
+            keeping = asyncio.create_task(self._keep_saves())
+            try:
+                code = await self._follow(child)
+            except asyncio.CancelledError:
+                await self._save(child)
+                raise
+            finally:
+                # Killed: it takes seconds to go by itself, and nothing is left that it could save.
+                await child.stop(0)
+                keeping.cancel()
+                await asyncio.wait([keeping])
+        judge(
+            Ending(
+                code=code,
+                row=self._row,
+                where=self._where(),
+                finished=self._saved_step == self._job.settings.steps,
+                saved_step=self._saved_step,
+                out_of_memory=self._out_of_memory,
+                last_lines=child.last_lines(20),
+            )
+        )
+
+    async def _start(self, settings: Settings, config: Path, guard: Guard) -> Child:
+        return await start_child(
             [settings.ai_toolkit_python, "run.py", config],
             environment=child_environment(
                 {
@@ -167,19 +171,9 @@ class _Attempt:
             ),
             name="ai-toolkit",
             folder=settings.ai_toolkit_path,
+            guard=guard,
             on_line=self._hear,
         )
-        keeping = asyncio.create_task(self._keep_saves())
-        try:
-            code = await self._follow(child)
-        except asyncio.CancelledError:
-            await self._save_and_stop(child)
-            raise
-        finally:
-            await child.stop(0)
-            keeping.cancel()
-            await asyncio.wait([keeping])
-        self._judge(code, child)
 
     # -------------------------------------------------------------------------------- following it
 
@@ -199,12 +193,15 @@ class _Attempt:
         with contextlib.suppress(sqlite3.OperationalError):  # locked for longer than we wait: the next look will do
             self._row = await asyncio.to_thread(self._database.read)
         self._tell_phase()
-        for logged in await asyncio.to_thread(self._losses.read_new):
+        logged_steps = await asyncio.to_thread(self._losses.read_new)
+        if self._first_bar:
+            self._done(*self._first_bar)
+        for logged in logged_steps:
             self._log_works = True
             self._times.append(logged.at)
             self._done(logged.step, logged.loss, logged.learning_rate, self._seconds_per_step())
         if self._bar and not self._log_works:
-            self._done(self._bar.step, self._bar.loss, self._bar.learning_rate, self._bar.seconds_per_step)
+            self._done(*self._bar)
         await self._pass_on_samples()
         if before != (self._row, self._step):
             self._heard_at = time.monotonic()
@@ -266,9 +263,12 @@ class _Attempt:
 
     def _hear(self, line: str) -> None:
         self._heard_at = time.monotonic()
+        line = ESCAPE.sub("", line).strip()
         if bar := read_bar(line):
             self._bar = bar
-        if not is_bar(line):
+            if bar.step == self._step + 1 and self._first_bar is None:
+                self._first_bar = bar
+        if line and not is_bar(line):
             self._listener.log(line)
         if saved := SAVED_LORA.search(line):
             self._unpaired = Path(saved["path"])
@@ -335,74 +335,25 @@ class _Attempt:
 
     # -------------------------------------------------------------------------------- ending it
 
-    async def _save_and_stop(self, child: Child) -> None:
-        """Make it save the step it is at and end; whatever it does, it has ended soon."""
-        try:
-            if child.running and self._step > max(1, self._saved_step):
-                await self._ask_for_save(child)
-            await asyncio.to_thread(self._database.ask, "stop")
-            if not await _ends(child, self._patience.stop_s if self._said[0] == "training" else 0):
-                os.kill(child.pid, signal.SIGINT)  # to it alone: its data loaders end with it
-                await _ends(child, self._patience.interrupt_s)
-        except (OSError, sqlite3.Error, AtelierError) as error:
-            self._listener.log(f"ai-toolkit could not be stopped gently: {error}")
-
-    async def _ask_for_save(self, child: Child) -> None:
-        self._saved.clear()
-        await asyncio.to_thread(self._database.ask, "save_now")
-        saved, ended = asyncio.ensure_future(self._saved.wait()), asyncio.ensure_future(child.wait())
-        await asyncio.wait([saved, ended], timeout=self._patience.save_s, return_when=asyncio.FIRST_COMPLETED)
-        if not saved.done():
-            self._listener.log(f"the step was not saved within {self._patience.save_s:g} s")
-        saved.cancel()
-        ended.cancel()
-
-    def _judge(self, code: int, child: Child) -> None:
-        """Return when it succeeded: exit code, status and a whole LoRA, all three. Raises what went wrong otherwise."""
-        if code == 0 and self._row.status == "completed" and self._saved_step == self._job.settings.steps:
+    async def _save(self, child: Child) -> None:
+        """Make it save the step it is at if there is time; else the newest checkpoint stands."""
+        if not child.running or self._step <= max(1, self._saved_step):
             return
-        where, said = self._where(), self._row.info if self._row.status == "error" else ""
-        if self._out_of_memory or OUT_OF_MEMORY.search(said):
-            raise OutOfMemory(
-                f"The GPU ran out of memory ({where}).", "Lower the resolution, the batch size or the rank."
+        self._saved.clear()
+        saved, ended = asyncio.ensure_future(self._saved.wait()), asyncio.ensure_future(child.wait())
+        try:
+            async with asyncio.timeout(self._patience.save_s):
+                await asyncio.to_thread(self._database.ask_for_save)
+                await asyncio.wait([saved, ended], return_when=asyncio.FIRST_COMPLETED)
+                await self._look()  # the steps up to the save
+        except (TimeoutError, AtelierError, sqlite3.Error) as error:
+            self._listener.log(
+                f"step {self._step} could not be saved within {self._patience.save_s:g} s ({type(error).__name__}); "
+                f"the last saved step is {self._saved_step}"
             )
-        if code == -9:
-            raise OutOfMemory(
-                f"ai-toolkit was killed, most probably because the computer ran out of memory ({where}).",
-                "Lower the batch size or the resolution, or use a machine with more memory.",
-            )
-        for text, message, hint in _KNOWN:
-            if text in said.lower() or any(text in line.lower() for line in child.last_lines(20)):
-                raise EngineError(f"{message} ({where}).", hint)
-        if said:
-            raise EngineError(f"ai-toolkit failed ({where}): {said}", "The run's log has its last lines.")
-        if self._row.status == "stopped":
-            raise EngineError(
-                f"ai-toolkit was stopped from outside ({where}).", "Start it again; it goes on from there."
-            )
-        if code == 0:
-            raise EngineError(
-                f"ai-toolkit ended without finishing ({where}; last saved step: {self._saved_step}).",
-                "Start it again; it goes on from its last checkpoint.",
-            )
-        raise EngineDied(
-            f"ai-toolkit {describe_exit(code)} ({where}). Its last words: {' / '.join(child.last_lines(3))}",
-            "Start it again; it goes on from its last checkpoint.",
-        )
-
-
-# What to look for in small letters, what it means, and what to do.
-_KNOWN = (
-    ("no space left on device", "The disk is full", "Give the worker a larger container disk."),
-    (
-        "driver version is insufficient",
-        "This GPU's driver is too old for ai-toolkit",
-        "Choose CUDA 13 in the endpoint.",
-    ),
-    ("no kernel image is available", "ai-toolkit can't use this GPU", "Choose a newer kind of GPU in the endpoint."),
-    ("localentrynotfounderror", "A part of the base model is missing", "Name it under [[weights.companions]]."),
-    ("offline mode is enabled", "A part of the base model is missing", "Name it under [[weights.companions]]."),
-)
+        finally:
+            saved.cancel()
+            ended.cancel()
 
 
 def _keep_for_second_try(state: Path, optimizer: Path, ours: Path) -> Path:
@@ -410,15 +361,6 @@ def _keep_for_second_try(state: Path, optimizer: Path, ours: Path) -> Path:
     ours.unlink(missing_ok=True)
     os.link(state, ours)
     return ours
-
-
-async def _ends(child: Child, timeout_s: float) -> bool:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await child.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _pictures_in(folder: Path) -> list[Path]:

@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from backend.errors import DatasetRejected, EngineError
+from backend.toolkit_config import ToolkitJob, harmless, job_name, toolkit_config
 from workers.training.engines import EngineJob, TrainingPicture
-from workers.training.train_config import harmless, toolkit_config, toolkit_folder, toolkit_name
 
 READABLE = (".jpg", ".jpeg", ".png", ".webp")  # ai-toolkit passes over everything else in silence
 LONGEST_HEADER = 100 * 2**20  # bytes; what safetensors itself allows
@@ -23,9 +23,34 @@ _UNREADABLE = (OSError, ValueError, TypeError, KeyError, struct.error)
 _STEP = re.compile(r"_(\d{9})\.safetensors$")
 
 
+def toolkit_folder(job: EngineJob) -> Path:
+    """Where ai-toolkit works; nothing of ours but its inputs lies there."""
+    return job.output / "toolkit"
+
+
+def toolkit_job(job: EngineJob) -> ToolkitJob:
+    """Return an engine's job as ai-toolkit's configuration is rendered from it."""
+    return ToolkitJob(
+        spec=job.spec,
+        settings=job.settings,
+        prompts=job.prompts,
+        model=job.model,
+        folder=toolkit_folder(job),
+        name=job_name(job.stem),
+        samples_are_due=_samples_are_due(job),
+    )
+
+
+def _samples_are_due(job: EngineJob) -> bool:
+    """Whether an earlier attempt ended between saving a checkpoint and sampling at it."""
+    if job.resume is None or job.resume.step % job.settings.save_every:
+        return False
+    return len(job.resume.samples) < len(job.prompts)
+
+
 def save_folder(job: EngineJob) -> Path:
     """Where ai-toolkit writes; it resumes from the newest file it finds there, so nothing else may lie in it."""
-    return toolkit_folder(job) / "out" / toolkit_name(job)
+    return toolkit_folder(job) / "out" / job_name(job.stem)
 
 
 def lay_out(job: EngineJob, gpu_memory_gb: float) -> Path:
@@ -42,9 +67,9 @@ def lay_out(job: EngineJob, gpu_memory_gb: float) -> Path:
         (dataset / f"{index:05d}.txt").write_text(harmless(picture.caption), encoding="utf-8")
     save_folder(job).mkdir(parents=True)
     if job.resume:
-        unpack_state(job.resume.state, job.resume.step, save_folder(job), toolkit_name(job))
+        unpack_state(job.resume.state, job.resume.step, save_folder(job), job_name(job.stem))
     config = toolkit_folder(job) / "config.json"
-    config.write_text(json.dumps(toolkit_config(job, gpu_memory_gb), indent=2), encoding="utf-8")
+    config.write_text(json.dumps(toolkit_config(toolkit_job(job), gpu_memory_gb), indent=2), encoding="utf-8")
     return config
 
 

@@ -4,7 +4,7 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from backend.contract import Phase
 
@@ -54,10 +54,10 @@ class JobDatabase:
             row = connection.execute("SELECT status, info, step FROM Job WHERE id = ?", (JOB_ID,)).fetchone()
         return JobRow(str(row[0]), str(row[1]), int(row[2]))
 
-    def ask(self, wish: Literal["save_now", "stop"]) -> None:
-        """Ask ai-toolkit to do this after the step it is at. Blocks."""
+    def ask_for_save(self) -> None:
+        """Ask ai-toolkit to save after the step it is at. Blocks."""
         with closing(self._connect()) as connection, connection:
-            connection.execute(f"UPDATE Job SET {wish} = 1 WHERE id = ?", (JOB_ID,))  # noqa: S608 - one of two words
+            connection.execute("UPDATE Job SET save_now = 1 WHERE id = ?", (JOB_ID,))
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=LOCKED_S)
@@ -152,6 +152,7 @@ _PHASES: dict[str, Phase] = {
     "Saving model": "saving",
 }
 
+ESCAPE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # what moves a terminal's cursor between two bars
 # Not from the start of a line: a progress bar on standard error may stand before them without a line feed.
 SAVED_LORA = re.compile(r"Saved checkpoint to (?P<path>.+\.safetensors)$")
 SAVED_OPTIMIZER = re.compile(r"Saved optimizer to |Could not save optimizer")

@@ -6,12 +6,21 @@ native code must not take the worker along.
 
 import asyncio
 import os
+import re
 import sys
 import time
 from pathlib import Path
 
-from backend.contract import Phase
-from backend.errors import AtelierError, EngineDied, EngineError, InvalidRequest, OutOfMemory, WeightsError
+from backend.contract import BaseModelSpec, Phase, TrainingSettings
+from backend.errors import (
+    AtelierError,
+    BaseModelRejected,
+    EngineDied,
+    EngineError,
+    InvalidRequest,
+    OutOfMemory,
+    WeightsError,
+)
 from backend.settings import Settings
 from workers.processes import Child, child_environment, describe_exit, start_child
 from workers.training.engines import STOP_S, Engine, EngineJob, Listener
@@ -27,6 +36,7 @@ from workers.training.engines.events import (
     read_event,
 )
 
+FAMILY = re.compile(r"flux(-.*)?")  # architectures this engine knows how to train
 CHILD = "workers.training.engines.diffusers_child"
 SILENCE_S: dict[Phase, float] = {"loading model": 1800.0}  # 34 GB may come over a slow network volume
 OTHER_SILENCE_S = 600.0
@@ -44,12 +54,21 @@ def make_engine(settings: Settings) -> Engine:
     return train
 
 
+def check(spec: BaseModelSpec, settings: TrainingSettings) -> None:
+    """Raise BaseModelRejected for a base model that this engine can't train."""
+    if not FAMILY.fullmatch(spec.architecture):
+        raise BaseModelRejected(
+            f"{spec.name} can't be trained here: this worker trains the FLUX.1 family alone.",
+            "Choose a FLUX.1 model, or a worker with ai-toolkit.",
+        )
+    options_of(spec)
+
+
 async def train(job: EngineJob, listener: Listener) -> None:
     """Train in a child process until the last checkpoint.
 
     Raises OutOfMemory, EngineDied or EngineError in words. When cancelled, saves the step it is at before it re-raises.
     """
-    options_of(job.spec)  # refused here, before a process is started for it
     conversation = _Conversation(listener, job.resume.step if job.resume else 0)
     child = await _start(job, conversation)
     try:
