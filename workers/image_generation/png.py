@@ -48,6 +48,7 @@ class Recipe(NamedTuple):
     model: str
     model_hash: str  # '' if it isn't known
     loras: Sequence[LoraNote]
+    denoise: float | None = None  # None: it started from noise alone
 
 
 def parameters_text(recipe: Recipe) -> str:
@@ -65,6 +66,7 @@ def parameters_text(recipe: Recipe) -> str:
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": recipe.model_hash[:10],
         "Model": recipe.model,
+        "Denoising strength": "" if recipe.denoise is None else f"{recipe.denoise:g}",
         "Lora hashes": ", ".join(f"{name}: {lora.tensor_hash[:12]}" for name, lora in loras),
     }
     lines.append(", ".join(f"{key}: {_quoted(str(value))}" for key, value in settings.items() if value != ""))

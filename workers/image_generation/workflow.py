@@ -14,15 +14,9 @@ from pydantic import ValidationError
 
 from backend.base_models import load_base_model
 from backend.contract import BaseModelSpec, GenerationRequest, explain
-from backend.errors import AtelierError, BaseModelRejected, InvalidRequest
-from workers.image_generation.workflow_trace import FIELDS, Field, Graph, Trace, is_link, trace_workflow
-
-
-class LoraName(NamedTuple):
-    """A LoRA file under ComfyUI's models/loras, and how strongly it acts."""
-
-    file: str
-    strength: float
+from backend.errors import AtelierError, InvalidRequest
+from workers.image_generation.workflow_nodes import ADDED, LoraName, chain_loras, start_from_picture
+from workers.image_generation.workflow_trace import FIELDS, Field, Graph, trace_workflow
 
 
 class Asked(NamedTuple):
@@ -39,6 +33,8 @@ class Asked(NamedTuple):
     height: int | None = None
     batch_size: int | None = 1
     filename_prefix: str = "atelier"
+    init_image: str = ""  # a picture in ComfyUI's input folder to start from
+    denoise: float | None = None  # how much of it is drawn anew
     loras: Sequence[LoraName] = ()
 
 
@@ -73,12 +69,14 @@ def render(spec: BaseModelSpec, asked: Asked) -> Rendered:
         value, places = getattr(asked, field), trace.places[field]
         if value in (None, ""):
             continue
-        if not places and not _means_nothing(field, value):
+        if not places and field not in ADDED and not _means_nothing(field, value):
             left_out.append(field)
         for place in places:
             # A model without guidance is 0 to diffusers; here 1 is what leaves the prompt as it is.
             graph[place.node]["inputs"][place.input] = max(1.0, value) if place.input == "cfg" else value
-    _chain_loras(graph, trace, asked.loras, spec)
+    if asked.init_image:
+        start_from_picture(graph, trace, asked.init_image, asked.denoise, asked.batch_size or 1, spec)
+    chain_loras(graph, trace, asked.loras, spec)
     names = [graph[place.node]["inputs"][place.input] for place in trace.places["sampler"]]
     return Rendered(graph, trace.save_node, trace.samplers, names[0] if names else "", tuple(left_out))
 
@@ -86,44 +84,6 @@ def render(spec: BaseModelSpec, asked: Asked) -> Rendered:
 def _means_nothing(field: Field, value: Any) -> bool:
     """Return whether a workflow without a place for this value does the same as one with it."""
     return field == "batch_size" or (field == "guidance" and value <= 1)
-
-
-def _chain_loras(graph: Graph, trace: Trace, loras: Sequence[LoraName], spec: BaseModelSpec) -> None:
-    """Put the LoRAs one behind another between the loaders and everything that they feed."""
-    acting = [lora for lora in loras if lora.strength]
-    if not acting:
-        return
-    if trace.model is None:
-        raise BaseModelRejected(
-            f"{spec.id}/workflow.json shows no model loader, so a LoRA can't be put behind it.",
-            "Take the LoRAs out, or link the sampler to the loader.",
-        )
-    model: list[Any] = list(trace.model)
-    clip: list[Any] | None = list(trace.clip) if trace.clip else None
-    before = list(graph)
-    number = max((int(node) for node in graph if node.isdigit()), default=0)
-    for lora in acting:
-        number += 1
-        graph[str(number)] = _lora_node(lora, model, clip)
-        model, clip = [str(number), 0], [str(number), 1] if clip else None
-    _relink(graph, before, trace.model, model)
-    if trace.clip and clip:
-        _relink(graph, before, trace.clip, clip)
-
-
-def _lora_node(lora: LoraName, model: list[Any], clip: list[Any] | None) -> dict[str, Any]:
-    inputs: dict[str, Any] = {"model": model, "lora_name": lora.file, "strength_model": lora.strength}
-    if clip is None:
-        return {"inputs": inputs, "class_type": "LoraLoaderModelOnly", "_meta": {"title": "LoRA"}}
-    inputs |= {"clip": clip, "strength_clip": lora.strength}
-    return {"inputs": inputs, "class_type": "LoraLoader", "_meta": {"title": "LoRA"}}
-
-
-def _relink(graph: Graph, nodes: Sequence[str], old: tuple[str, int], new: list[Any]) -> None:
-    for node in nodes:
-        for name, value in graph[node]["inputs"].items():
-            if is_link(value) and (str(value[0]), int(value[1])) == old:
-                graph[node]["inputs"][name] = list(new)
 
 
 def graph_of_request(request: GenerationRequest, spec: BaseModelSpec) -> Graph:
@@ -137,6 +97,8 @@ def graph_of_request(request: GenerationRequest, spec: BaseModelSpec) -> Graph:
         guidance=settings.guidance,
         width=settings.width,
         height=settings.height,
+        init_image=Path(request.init_image).name if request.init_image else "",
+        denoise=settings.denoise if request.init_image else None,
         loras=[LoraName(Path(use.key).name, use.strength) for use in request.lora_uses],
     )
     return render(workflow_of(request, spec), asked).graph

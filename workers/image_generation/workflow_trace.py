@@ -11,7 +11,7 @@ from backend.errors import BaseModelRejected
 
 Field = Literal[
     "prompt", "negative_prompt", "seed", "steps", "guidance", "sampler", "scheduler", "width", "height", "batch_size",
-    "filename_prefix",
+    "filename_prefix", "init_image", "denoise",
 ]  # fmt: skip
 FIELDS: tuple[Field, ...] = get_args(Field)
 Graph = dict[str, dict[str, Any]]
@@ -40,6 +40,8 @@ class Trace(NamedTuple):
     places: dict[Field, list[Place]]
     model: tuple[str, int] | None  # the output that LoRAs change
     clip: tuple[str, int] | None
+    latent: tuple[str, int] | None  # what the samplers start from
+    vae: tuple[str, int] | None
 
 
 def trace_workflow(spec: BaseModelSpec, file: str = "") -> Trace:
@@ -126,16 +128,17 @@ class _Tracer:
             raise BaseModelRejected(f"{self._file}: no sampler leads to SaveImage.", _EXPORT)
         places: dict[Field, list[Place]] = {field: [] for field in FIELDS}
         places["filename_prefix"] = self._held(save_node, "filename_prefix")
-        model = clip = None
+        model = clip = latent = None
         for sampler in samplers:
             for field, found in self._of_sampler(sampler):
                 places[field] += [place for place in found if place not in places[field]]
             model = model or self._source(self._with_guider(sampler), "model")
+            latent = latent or self._linked(sampler, "latent_image")
         for place in places["prompt"]:
             clip = clip or self._source([place.node], "clip")
         # One text for both is the prompt's: what it says of the negative is decided by what lies between.
         places["negative_prompt"] = [place for place in places["negative_prompt"] if place not in places["prompt"]]
-        return Trace(save_node, tuple(samplers), places, model, clip)
+        return Trace(save_node, tuple(samplers), places, model, clip, latent, self._vae(save_node))
 
     def _save_node(self) -> str:
         found = [node for node in self._graph if self._class(node) == "SaveImage"]
@@ -146,6 +149,11 @@ class _Tracer:
             f"{self._file} has {has}; it needs exactly one, which saves the picture.",
             "Turn the others into PreviewImage and export again." if found else "Add one and export again.",
         )
+
+    def _vae(self, save_node: str) -> tuple[str, int] | None:
+        """Return the VAE that decodes the picture."""
+        decoders = [node for node in self._upstream(save_node) if {"samples", "vae"} <= set(self._inputs(node))]
+        return self._linked(decoders[0], "vae") if decoders else None
 
     def _of_sampler(self, sampler: str) -> Iterator[tuple[Field, list[Place]]]:
         """Yield where one sampler's inputs come from."""
@@ -159,7 +167,8 @@ class _Tracer:
         yield "sampler", self._along([sampler], ("sampler",), ("sampler_name",))
         told = self._along(nodes, ("positive", "conditioning", "cond1"), ("guidance",))
         yield "guidance", told or self._along(nodes, (), ("cfg",))
-        latent = ("latent_image", "latent", "samples", "pixels")
+        yield "denoise", self._along([sampler], ("sigmas",), ("denoise",))
+        latent = ("latent_image", "latent", "samples", "pixels", "image")
         for side, names in (("width", ("width", "target_width")), ("height", ("height", "target_height"))):
             beside = [
                 place
@@ -169,7 +178,8 @@ class _Tracer:
                 for place in self._held(node, name)
             ]
             yield side, self._along([sampler], latent, (side,)) + beside  # type: ignore[misc]
-        yield "batch_size", self._along([sampler], latent, ("batch_size",))
+        yield "batch_size", self._along([sampler], latent, ("batch_size", "amount"))
+        yield "init_image", self._along([sampler], latent, ("image",))
 
     def _with_guider(self, sampler: str) -> list[str]:
         guider = self._linked(sampler, "guider")

@@ -150,6 +150,23 @@ def test_previews_are_small_and_at_most_one_a_second(studio: Studio, metadata: b
     assert max(Image.open(io.BytesIO(jpeg)).size) == 256
 
 
+def test_a_picture_to_start_from_is_handed_over_and_removed(studio: Studio) -> None:
+    room = studio.folder / "room.png"
+    Image.new("RGB", (96, 128), "red").save(room)
+    studio.follow({"do": "die"}, {})
+    log = studio.draw(init_image=room, denoise=0.5)
+    assert len(log.pictures) == 1
+    names = studio.received("uploaded")
+    assert len(names) == 2  # the second ComfyUI knew nothing of the first one's
+    graph = studio.received("prompt")[1]["prompt"]
+    loaded = [node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage"]
+    assert loaded == names[1:]
+    assert graph["17"]["inputs"]["denoise"] == 0.5
+    process = studio.engine._process
+    assert process
+    assert list((process.folder / "input").iterdir()) == []
+
+
 # ------------------------------------------------------------------------------------------------ races
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -139,6 +140,46 @@ async def test_a_lora_that_is_not_there_is_said_before_anything_is_drawn(new_run
     engine = SquareEngine()
     with pytest.raises(NotFound, match="There is no LoRA at 'loras/nobody/x'"):
         await work_of(engine, tmp_path)(new_run(lora_key="loras/nobody/x"))
+    assert not engine.drawings
+
+
+async def test_a_picture_to_start_from_is_brought_to_the_size(
+    new_run: NewRun, storage: Storage, owner: str, tmp_path: Path
+) -> None:
+    wide = Image.new("RGB", (400, 100), "blue")
+    wide.paste("red", (150, 0, 250, 100))
+    buffer = io.BytesIO()
+    wide.save(buffer, "JPEG", quality=95)
+    storage.outputs.put(f"images/{owner}/wide.jpg", buffer.getvalue())
+    engine = SquareEngine()
+    await work_of(engine, tmp_path)(new_run(init_image=f"images/{owner}/wide.jpg", width=96, height=96))
+    drawing = engine.drawings[0]
+    assert drawing.denoise == 0.6
+    assert drawing.init_image
+    with Image.open(drawing.init_image) as middle:
+        assert middle.size == (96, 96)
+        red, _, blue = middle.getpixel((5, 5))  # type: ignore[misc]
+    assert red > 240 and blue < 20
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"no picture", "x.png is not a picture that can be read"),
+        (b"\0" * 2000, "x.png has 2,000 bytes; a picture to start from has 1,000 at most"),
+        (None, "There is no picture at"),
+    ],
+)
+async def test_what_can_t_be_started_from_is_refused(
+    new_run: NewRun, storage: Storage, owner: str, tmp_path: Path, data: bytes | None, said: str
+) -> None:
+    if data:
+        storage.outputs.put(f"images/{owner}/x.png", data)
+    run = new_run(init_image=f"images/{owner}/x.png")
+    strict = replace(run, settings=run.settings.model_copy(update={"max_upload_bytes": 1000}))
+    engine = SquareEngine()
+    with pytest.raises((InvalidRequest, NotFound), match=said):
+        await work_of(engine, tmp_path)(strict)
     assert not engine.drawings
 
 

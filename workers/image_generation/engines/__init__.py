@@ -40,6 +40,8 @@ class Drawing(Message):
     steps: int
     guidance: float
     loras: list[LoraInUse]
+    init_image: Path | None = None  # a picture of the asked size to start from
+    denoise: float = 1.0  # how much of it is drawn anew; the steps are all done, however little that is
     pictures: list[PictureToDraw]
 
 

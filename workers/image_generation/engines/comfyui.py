@@ -17,10 +17,11 @@ from backend.settings import Settings
 from workers.image_generation.engines import Drawing, LoraInUse, Picture, PictureToDraw, Watch
 from workers.image_generation.engines.comfyui_follower import Follower
 from workers.image_generation.engines.comfyui_loras import place_lora, tensor_names, tidy
-from workers.image_generation.engines.comfyui_output import remove_outputs, take_picture
+from workers.image_generation.engines.comfyui_output import remove_files, take_picture
 from workers.image_generation.engines.comfyui_process import ComfyUIProcess, Remarks
 from workers.image_generation.engines.comfyui_prompt import check_outcome, run_prompt
-from workers.image_generation.workflow import Asked, LoraName, render
+from workers.image_generation.workflow import Asked, render
+from workers.image_generation.workflow_nodes import LoraName
 
 START_TIMEOUT_S = 300.0
 LOAD_TIMEOUT_S = 900.0  # 34 GB from a network volume take minutes
@@ -141,11 +142,12 @@ class ComfyUIEngine:
         follower: Follower,
     ) -> None:
         prefix = f"atelier-{uuid.uuid4().hex}"  # its own, so that nothing cached names an older file
-        rendered = render(drawing.spec, _asked(drawing, picture, loras, prefix))
-        for field in rendered.left_out:
-            follower.watch.log(f"The workflow has no place for '{field}'; its own stays.")
         process.remarks = Remarks()
         try:
+            init_image = await _upload(process, drawing, prefix)
+            rendered = render(drawing.spec, _asked(drawing, picture, loras, init_image, prefix))
+            for field in rendered.left_out:
+                follower.watch.log(f"The workflow has no place for '{field}'; its own stays.")
             warm = process.base_model == drawing.spec.id
             history = await run_prompt(
                 process,
@@ -159,7 +161,7 @@ class ComfyUIEngine:
             path = drawing.folder / f"{picture.index}.png"
             await asyncio.to_thread(take_picture, process.output, history, rendered.save_node, path)
         finally:
-            await asyncio.to_thread(remove_outputs, process.output, prefix)
+            await asyncio.to_thread(remove_files, process.folder, prefix)
         process.base_model = drawing.spec.id
         follower.finish()
         texts = {"prompt": json.dumps(rendered.graph)}
@@ -202,7 +204,14 @@ def comfyui_engine(settings: Settings) -> ComfyUIEngine:
     return ComfyUIEngine([*program, *shlex.split(settings.comfyui_arguments)], settings.comfyui_path / "models")
 
 
-def _asked(drawing: Drawing, picture: PictureToDraw, loras: list[LoraName], prefix: str) -> Asked:
+async def _upload(process: ComfyUIProcess, drawing: Drawing, prefix: str) -> str:
+    """Hand over the picture to start from, and return what ComfyUI calls it; '' without one."""
+    if drawing.init_image is None:
+        return ""
+    return await process.client.upload(f"{prefix}.png", await asyncio.to_thread(drawing.init_image.read_bytes))
+
+
+def _asked(drawing: Drawing, picture: PictureToDraw, loras: list[LoraName], init_image: str, prefix: str) -> Asked:
     # One picture a prompt: each has a seed of its own, so that it can be made again alone.
     return Asked(
         prompt=drawing.prompt,
@@ -213,6 +222,8 @@ def _asked(drawing: Drawing, picture: PictureToDraw, loras: list[LoraName], pref
         width=drawing.width,
         height=drawing.height,
         filename_prefix=prefix,
+        init_image=init_image,
+        denoise=drawing.denoise if init_image else None,
         loras=loras,
     )
 

@@ -1,4 +1,4 @@
-"""The pictures that ComfyUI writes into its output folder: taken when they show something, and removed."""
+"""The pictures that ComfyUI writes into its folder: taken when they show something, and removed."""
 
 import shutil
 from pathlib import Path
@@ -27,6 +27,7 @@ def take_picture(output: Path, history: History, save_node: str, target: Path) -
     shutil.move(source, target)
 
 
-def remove_outputs(output: Path, prefix: str) -> None:
-    for path in output.rglob(f"{prefix}*"):
+def remove_files(folder: Path, prefix: str) -> None:
+    """Remove what a prompt has left under ComfyUI's folder."""
+    for path in folder.rglob(f"{prefix}*"):
         path.unlink(missing_ok=True)
