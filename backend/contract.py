@@ -57,6 +57,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 # How much of a picture that one starts from is drawn anew. Far less would mean a schedule of a million steps.
 Denoise = Annotated[float, Field(ge=0.01, le=1)]
 RunKind = Literal["train", "image"]
+OutputFormat = Literal["png", "jpeg", "webp"]
 
 
 def reverse_ms(seconds: float | None = None) -> str:
@@ -319,6 +320,8 @@ class GenerationRequest(Request):
     # A picture in the output bucket to start from; scaled and cropped to the size asked for.
     init_image: StorageKey | None = None
     denoise: Denoise | None = None
+    output_format: OutputFormat = "png"
+    output_quality: int = Field(92, ge=1, le=100)  # of JPEG and WebP
     # A graph of its own for ComfyUI, in the API format; None takes the base model's.
     workflow: dict[str, Any] | None = None
 

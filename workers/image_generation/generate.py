@@ -25,7 +25,7 @@ from workers.image_generation.engines.diffusers import DiffusersEngine
 from workers.image_generation.init_image import fetch_init_image
 from workers.image_generation.links import link_weights
 from workers.image_generation.loras import CachedLora, LoraCache
-from workers.image_generation.png import LoraNote, Recipe, encode_png, model_hash, parameters_text
+from workers.image_generation.picture_file import LoraNote, Recipe, encode_picture, model_hash, parameters_text
 from workers.image_generation.workflow import workflow_of
 from workers.runtime import Run, Work
 from workers.weights import fetch_weights
@@ -140,10 +140,12 @@ class Delivery:
     def _store(self, picture: Picture) -> GeneratedImage:
         """Store picture, thumbnail and then the record, which says that the other two are there. Blocks."""
         drawing, outputs = self._drawing, self._run.storage.outputs
-        keys = ImageKeys.of_run(self._run.request.owner, self._run.keys.run_id, picture.index)
-        png = encode_png(picture.path, {"parameters": self._parameters(picture), **picture.texts})
-        outputs.put(keys.image, png)
-        outputs.put(keys.thumb, thumbnail(png))
+        request = self._run.request
+        keys = ImageKeys.of_run(request.owner, self._run.keys.run_id, picture.index, request.output_format)
+        texts = {"parameters": self._parameters(picture), **picture.texts}
+        encoded = encode_picture(picture.path, texts, request.output_format, request.output_quality)
+        outputs.put(keys.image, encoded)
+        outputs.put(keys.thumb, thumbnail(encoded))
         outputs.put_message(keys.record, self._record(picture, keys))
         return GeneratedImage(
             key=keys.image,

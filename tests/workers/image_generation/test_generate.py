@@ -13,6 +13,7 @@ from PIL import Image
 
 from backend.contract import BaseModelSpec, GenerationRequest, GenerationResult, ImageRecord, new_run_id
 from backend.errors import EngineError, InvalidRequest, NotFound
+from backend.gallery import Gallery
 from backend.settings import Settings
 from backend.storage import ImageKeys, RunKeys, Storage, record_prefix
 from tests.workers.image_generation.conftest import Desk, lora_bytes
@@ -79,6 +80,12 @@ def work_of(engine: Any, folder: Path) -> ImageGeneration:
     return ImageGeneration(engine, LoraCache(folder / "loras"))
 
 
+def opened(url: str) -> tuple[str, bytes]:
+    """What a browser gets at an address: the type it is told, and the bytes."""
+    with urlopen(url) as reply:  # noqa: S310
+        return reply.headers["content-type"], reply.read()
+
+
 def test_a_prompt_becomes_pictures_in_storage(
     desk: Desk, new_run: NewRun, storage: Storage, owner: str, lora_key: str, tmp_path: Path
 ) -> None:
@@ -123,6 +130,24 @@ async def test_texts_of_the_engine_reach_the_file(new_run: NewRun, storage: Stor
     result = await work_of(SquareEngine(), tmp_path)(new_run())
     with Image.open(io.BytesIO(storage.outputs.get(result.images[0].key))) as picture:
         assert picture.info["workflow"] == "{}"
+
+
+@pytest.mark.parametrize(("output_format", "suffix"), [("jpeg", ".jpg"), ("webp", ".webp")])
+async def test_another_format_is_stored_as_such_and_deleted_like_any(
+    new_run: NewRun, storage: Storage, owner: str, tmp_path: Path, output_format: str, suffix: str
+) -> None:
+    image = (await work_of(SquareEngine(), tmp_path)(new_run(output_format=output_format))).images[0]
+    assert image.key.endswith(suffix)
+    image_id = Path(image.key).stem
+    gallery = Gallery(storage)
+    assert gallery.open(owner, image_id).key == image.key
+    content_type, data = await asyncio.to_thread(opened, image.url)
+    assert content_type == f"image/{output_format}"
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == output_format.upper()
+    gallery.delete(owner, [image_id])
+    assert not storage.outputs.exists(image.key)
+    assert not storage.outputs.exists(image.thumb_key)
 
 
 def test_too_large_a_picture_is_refused_with_the_limit(new_run: NewRun, spec: BaseModelSpec) -> None:
