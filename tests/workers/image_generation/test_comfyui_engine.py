@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
@@ -18,7 +19,7 @@ from safetensors.numpy import save_file
 from backend.base_models import load_base_model
 from backend.errors import EngineDied, EngineError, LoraRejected, OutOfMemory, WeightsError
 from tests.conftest import LoopThread
-from tests.workers.image_generation.conftest import Log, lora_tensors
+from tests.workers.image_generation.conftest import HIDDEN, Log, lora_tensors
 from tests.workers.image_generation.drawings import drawing_of_a_cat
 from workers.image_generation.engines import Drawing, LoraInUse
 from workers.image_generation.engines.comfyui import ComfyUIEngine
@@ -361,6 +362,21 @@ def test_a_lora_for_another_model_is_refused_now_and_later(studio: Studio) -> No
     assert "foreign" in studio.refusal(LoraRejected, loras=[foreign])
     assert len(studio.received("prompt")) == 1
     assert len(studio.draw(loras=[good]).pictures) == 1
+
+
+def test_a_lora_for_a_larger_model_is_refused_before_anything_is_drawn(studio: Studio) -> None:
+    model = studio.models / "diffusion_models" / "flux1-dev.safetensors"
+    model.parent.mkdir(parents=True)
+    # Query, key and value are one layer here, and three in the LoRA's naming.
+    save_file({"single_blocks.0.linear1.weight": numpy.zeros((7 * HIDDEN, HIDDEN), "float16")}, model)
+    good, wide = studio.lora("good"), studio.lora("wide", hidden=2 * HIDDEN)
+    assert len(studio.draw(loras=[good]).pictures) == 1
+    said = studio.refusal(LoraRejected, loras=[good, wide])
+    assert "The LoRA 'wide' was made for another base model than FLUX.1-dev" in said
+    assert "'transformer.single_transformer_blocks.0.attn.to_" in said and "is 512x512" in said
+    assert len(studio.received("prompt")) == 1
+    assert len(studio.draw(loras=[wide.model_copy(update={"strength": 0.0})]).pictures) == 1
+    model.unlink()
 
 
 def test_a_lora_of_another_size_is_refused(studio: Studio) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from backend.errors import EngineDied, EngineError, LoraRejected, OutOfMemory, WeightsError
 from backend.settings import Settings
-from workers.image_generation.engines import Drawing, LoraInUse, Picture, PictureToDraw, Watch
+from workers.image_generation.engines import Drawing, Picture, PictureToDraw, Watch
+from workers.image_generation.engines.comfyui_fit import HINT, check_sizes, misfit_in, model_sizes
 from workers.image_generation.engines.comfyui_follower import Follower
-from workers.image_generation.engines.comfyui_loras import place_lora, tensor_names, tidy
+from workers.image_generation.engines.comfyui_loras import place_lora, tidy
 from workers.image_generation.engines.comfyui_output import remove_files, take_picture
 from workers.image_generation.engines.comfyui_process import ComfyUIProcess, Remarks
 from workers.image_generation.engines.comfyui_prompt import check_outcome, run_prompt
@@ -54,6 +55,7 @@ class ComfyUIEngine:
         picture_timeout_s: float = PICTURE_TIMEOUT_S,
     ) -> None:
         self._command = list(command)
+        self._models = models
         self._loras = models / "loras"
         self._start_timeout_s = start_timeout_s
         self._load_timeout_s = load_timeout_s
@@ -77,7 +79,7 @@ class ComfyUIEngine:
         """Make every picture of a drawing; see Engine. What dies is started again once; so is what lacks memory."""
         async with self._turn:
             self._refuse_misfits(drawing)
-            names = await asyncio.to_thread(self._place, drawing.loras)
+            names = await asyncio.to_thread(self._place, drawing)
             tried: set[type[EngineError]] = set()
             for place, picture in enumerate(drawing.pictures):
                 follower = Follower(drawing, place, watch)
@@ -170,8 +172,13 @@ class ComfyUIEngine:
 
     # -------------------------------------------------------------------------------- LoRAs and weights
 
-    def _place(self, loras: Sequence[LoraInUse]) -> list[LoraName]:
-        names = [LoraName(place_lora(lora, self._loras), lora.strength) for lora in loras]
+    def _place(self, drawing: Drawing) -> list[LoraName]:
+        """Put the LoRAs where ComfyUI finds them. Raises LoraRejected for one made for another base model."""
+        acting = [lora for lora in drawing.loras if lora.strength]
+        if acting and (sizes := model_sizes(drawing.spec, self._models)):
+            for lora in acting:
+                check_sizes(lora, sizes, drawing.spec.name)
+        names = [LoraName(place_lora(lora, self._loras), lora.strength) for lora in drawing.loras]
         if names:
             tidy(self._loras, [name.file for name in names])
         return names
@@ -179,7 +186,7 @@ class ComfyUIEngine:
     def _refuse_misfits(self, drawing: Drawing) -> None:
         for lora in drawing.loras:
             if lora.strength and (misfit := self._misfits.get((lora.content_hash, drawing.spec.id))):
-                raise LoraRejected(misfit, "Choose a LoRA that was trained on this base model.")
+                raise LoraRejected(misfit, HINT)
 
     async def _check_remarks(self, process: ComfyUIProcess, drawing: Drawing) -> None:
         """Raise what ComfyUI only wrote into its log."""
@@ -193,7 +200,7 @@ class ComfyUIEngine:
         if not remarks.unmatched and not remarks.misshapen:
             return
         for lora in drawing.loras:
-            if misfit := await asyncio.to_thread(_misfit, lora, remarks, drawing):
+            if misfit := await asyncio.to_thread(misfit_in, remarks, lora, drawing):
                 self._misfits[lora.content_hash, drawing.spec.id] = misfit
         self._refuse_misfits(drawing)
 
@@ -226,17 +233,3 @@ def _asked(drawing: Drawing, picture: PictureToDraw, loras: list[LoraName], init
         denoise=drawing.denoise if init_image else None,
         loras=loras,
     )
-
-
-def _misfit(lora: LoraInUse, remarks: Remarks, drawing: Drawing) -> str:
-    """Say why a LoRA does not fit; nothing when it does. Blocks."""
-    layers = {name for name in tensor_names(lora.path) if not name.endswith(".alpha")}
-    if layers <= remarks.unmatched:
-        example = min(layers, default="none")
-        made_for = f"was made for another base model than {drawing.spec.name}"
-        return f"The LoRA '{lora.name}' {made_for}: '{example}' has no place in it."
-    if remarks.misshapen:
-        alone = len(drawing.loras) == 1
-        which = f"The LoRA '{lora.name}' does" if alone else f"'{lora.name}', or another of these LoRAs, does"
-        return f"{which} not fit {drawing.spec.name}: '{remarks.misshapen}' has another size."
-    return ""
