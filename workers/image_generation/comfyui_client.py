@@ -260,4 +260,6 @@ def _explain_node_error(node: str, about: Mapping[str, Any], problem: Mapping[st
     if name := extra.get("input_name"):
         place += f".{name}"
     received = f", got {extra['received_value']!r}" if "received_value" in extra else ""
-    return f"{place}: {problem.get('message') or problem.get('type')}{received}"
+    # Of a node's own check only the details say anything; of others they repeat every value there is.
+    own = problem.get("type") == "custom_validation_failed" and problem.get("details")
+    return f"{place}: {own or problem.get('message') or problem.get('type')}{received}"
