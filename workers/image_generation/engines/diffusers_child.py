@@ -149,9 +149,9 @@ def _arguments(drawing: Drawing, pipeline: Any) -> dict[str, Any]:
         # Pipelines with a guidance embedding heed a negative prompt only beside this.
         asked["true_cfg_scale"] = drawing.spec.diffusers.get("true_cfg_scale", drawing.guidance)
     if drawing.init_image:
-        # Diffusers leaves out the first steps of a schedule. One so much longer leaves all the steps asked for, as
-        # ComfyUI has it.
-        asked |= {"strength": drawing.denoise, "num_inference_steps": int(drawing.steps / drawing.denoise)}
+        # The first steps of the schedule are left out: it is so much longer that those asked for remain, as in ComfyUI.
+        schedule = int(drawing.steps / drawing.denoise)
+        asked |= {"num_inference_steps": schedule, "strength": drawing.steps / schedule}
         asked["image"] = _opened(drawing.init_image)
     takes = inspect.signature(pipeline.__call__).parameters
     return {name: value for name, value in asked.items() if name in takes}
