@@ -364,6 +364,16 @@ def test_a_lora_for_another_model_is_refused_now_and_later(studio: Studio) -> No
     assert len(studio.draw(loras=[good]).pictures) == 1
 
 
+def test_a_lora_that_loses_a_few_layers_is_drawn_with(studio: Studio) -> None:
+    names = sorted(lora_tensors())
+    for homeless, drawn in ((names[:2], True), (names[:4], False)):
+        studio.follow({"log": [f"lora key not loaded: {name}" for name in homeless]})
+        if drawn:
+            assert len(studio.draw(loras=[studio.lora("partly")]).pictures) == 1
+        else:
+            assert "4 of its 6 tensors have no place" in studio.refusal(LoraRejected, loras=[studio.lora("mostly")])
+
+
 def test_a_lora_for_a_larger_model_is_refused_before_anything_is_drawn(studio: Studio) -> None:
     model = studio.models / "diffusion_models" / "flux1-dev.safetensors"
     model.parent.mkdir(parents=True)

@@ -57,11 +57,14 @@ def check_sizes(lora: LoraInUse, sizes: Sizes, base_model: str) -> None:
 
 def misfit_in(remarks: Remarks, lora: LoraInUse, drawing: Drawing) -> str:
     """Say why a LoRA does not fit, going by ComfyUI's log; nothing when it does. Blocks."""
-    layers = {name for name in tensor_names(lora.path) if not name.endswith(".alpha")}
-    if layers <= remarks.unmatched:
-        example = min(layers, default="none")
-        made_for = f"was made for another base model than {drawing.spec.name}"
-        return f"The LoRA '{lora.name}' {made_for}: '{example}' has no place in it."
+    tensors = {name for name in tensor_names(lora.path) if not name.endswith(".alpha")}
+    homeless = tensors & remarks.unmatched
+    # Few are no harm, such as those of a text encoder that isn't used; models of like names share their first blocks.
+    if 2 * len(homeless) >= len(tensors):
+        return (
+            f"The LoRA '{lora.name}' was made for another base model than {drawing.spec.name}: {len(homeless)} of its "
+            f"{len(tensors)} tensors have no place in it, such as '{min(homeless, default='none')}'."
+        )
     if remarks.misshapen:
         alone = len(drawing.loras) == 1
         which = f"The LoRA '{lora.name}' does" if alone else f"'{lora.name}', or another of these LoRAs, does"
