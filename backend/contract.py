@@ -54,7 +54,10 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 StorageKey = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")]
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+# How much of a picture that one starts from is drawn anew. Far less would mean a schedule of a million steps.
+Denoise = Annotated[float, Field(ge=0.01, le=1)]
 RunKind = Literal["train", "image"]
+OutputFormat = Literal["png", "jpeg", "webp"]
 
 
 def reverse_ms(seconds: float | None = None) -> str:
@@ -145,6 +148,7 @@ class GenerationSettings(Message):
     steps: int = Field(ge=1, le=150)
     guidance: float = Field(ge=0, le=30)
     count: int = Field(1, ge=1, le=8)
+    denoise: Denoise = 0.6  # where a picture starts from another one
 
 
 class TrainingSettings(Message):
@@ -313,6 +317,11 @@ class GenerationRequest(Request):
     guidance: float | None = Field(None, ge=0, le=30)
     count: int | None = Field(None, ge=1, le=8)
     seed: Seed | None = None
+    # A picture in the output bucket to start from; scaled and cropped to the size asked for.
+    init_image: StorageKey | None = None
+    denoise: Denoise | None = None
+    output_format: OutputFormat = "png"
+    output_quality: int = Field(92, ge=1, le=100)  # of JPEG and WebP
     # A graph of its own for ComfyUI, in the API format; None takes the base model's.
     workflow: dict[str, Any] | None = None
 
@@ -320,6 +329,12 @@ class GenerationRequest(Request):
     def _one_way_to_name_loras(self) -> "GenerationRequest":
         if self.lora_key and self.loras:
             raise ValueError("takes either 'lora_key' or 'loras'")
+        return self
+
+    @model_validator(mode="after")
+    def _denoise_needs_a_picture(self) -> "GenerationRequest":
+        if self.denoise is not None and not self.init_image:
+            raise ValueError("takes 'denoise' only beside 'init_image'")
         return self
 
     @property
@@ -501,6 +516,8 @@ class ImageRecord(Message):
     steps: int
     guidance: float
     seed: Seed
+    init_image: StorageKey | None = None  # the picture it started from
+    denoise: float | None = None
     created_at: float
 
 

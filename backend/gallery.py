@@ -40,4 +40,4 @@ class Gallery:
         """Delete pictures for good: the records first, so that none is shown half-deleted."""
         keys = [ImageKeys(owner, image_id) for image_id in image_ids]
         self._bucket.delete([each.record for each in keys])
-        self._bucket.delete([key for each in keys for key in (each.image, each.thumb)])
+        self._bucket.delete([key for each in keys for key in each.everything])

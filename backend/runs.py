@@ -278,6 +278,8 @@ def _refuse_what_is_not_theirs(request: TrainingRequest | GenerationRequest) -> 
         for use in request.lora_uses:
             if not is_of(request.owner, use.key):
                 raise NotFound(f"There is no LoRA of yours at '{use.key}'.", "Choose one from the list.")
+        if request.init_image and not is_of(request.owner, request.init_image):
+            raise NotFound(f"There is no picture of yours at '{request.init_image}'.", "Choose one from the gallery.")
 
 
 def _may_take(request: TrainingRequest | GenerationRequest) -> int:

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
-from backend.contract import Message, RunId
+from backend.contract import Message, OutputFormat, RunId
 from backend.errors import NotFound, StorageError
 from backend.settings import Settings
 
@@ -33,6 +33,7 @@ _CONTENT_TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".zip": "application/zip",
 }
+_PICTURE_SUFFIXES: dict[OutputFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 M = TypeVar("M", bound=Message)
 
@@ -174,10 +175,17 @@ class ImageKeys(NamedTuple):
 
     owner: str
     image_id: str
+    output_format: OutputFormat = "png"
 
     @property
     def image(self) -> str:
-        return f"images/{self.owner}/{self.image_id}.png"
+        return f"images/{self.owner}/{self.image_id}{_PICTURE_SUFFIXES[self.output_format]}"
+
+    @property
+    def everything(self) -> list[str]:
+        """All that may be there of it, whatever its format, but for the record."""
+        pictures = [self._replace(output_format=output_format).image for output_format in _PICTURE_SUFFIXES]
+        return [*pictures, self.thumb]
 
     @property
     def thumb(self) -> str:
@@ -188,9 +196,9 @@ class ImageKeys(NamedTuple):
         return f"{record_prefix(self.owner)}{self.image_id}.json"
 
     @classmethod
-    def of_run(cls, owner: str, run_id: RunId, index: int) -> "ImageKeys":
+    def of_run(cls, owner: str, run_id: RunId, index: int, output_format: OutputFormat = "png") -> "ImageKeys":
         """A run's pictures have fixed keys, so a run that is done again overwrites and never doubles them."""
-        return cls(owner, f"{run_id.removeprefix('image-')}-{index}")
+        return cls(owner, f"{run_id.removeprefix('image-')}-{index}", output_format)
 
 
 def record_prefix(owner: str) -> str:

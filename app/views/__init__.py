@@ -50,7 +50,7 @@ class Views:
 
     def _picture(self, key: str, thumb_key: str, prompt: str) -> dict[str, str]:
         image_id = PurePosixPath(key).stem
-        name = f"{file_stem(prompt)[:48].strip('-')}-{image_id[-10:]}.png"
+        name = f"{file_stem(prompt)[:48].strip('-')}-{image_id[-10:]}{PurePosixPath(key).suffix}"
         return {
             "image_id": image_id,
             "thumb": self._media.url("outputs", thumb_key),

@@ -93,7 +93,9 @@ class GenerationViews(Views):
         if not (progress and progress.steps and settings and request.seed is not None):
             return []
         finished = min(settings.count, progress.step * settings.count // progress.steps)
-        keys = [ImageKeys.of_run(request.owner, progress.run_id, index) for index in range(finished)]
+        keys = [
+            ImageKeys.of_run(request.owner, progress.run_id, index, request.output_format) for index in range(finished)
+        ]
         return [
             PictureView(
                 **self._picture(each.image, each.thumb, request.prompt),

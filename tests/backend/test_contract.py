@@ -95,6 +95,14 @@ def test_seeds_reach_64_bits_and_no_further() -> None:
         GenerationRequest(prompt="a cat", seed=MAX_SEED + 1)
 
 
+def test_a_picture_to_start_from_brings_its_strength() -> None:
+    request = GenerationRequest(prompt="a cat", init_image="images/ada/1.png")
+    assert request.settings_for(TINY).denoise == 0.6
+    assert request.model_copy(update={"denoise": 0.3}).settings_for(TINY).denoise == 0.3
+    with pytest.raises(ValidationError, match="takes 'denoise' only beside 'init_image'"):
+        GenerationRequest(prompt="a cat", denoise=0.3)
+
+
 def test_the_trigger_word_is_put_into_the_sample_prompts() -> None:
     assert TrainingRequest.model_validate(MINIMUM | {"trigger_word": "zorbot"}).prompts_for(TINY)[0] == "a zorbot"
 

@@ -292,6 +292,18 @@ def test_bad_wishes_are_refused_before_anything_is_submitted(
     assert runpod.jobs == {}
 
 
+def test_nobody_starts_from_a_picture_of_another(
+    storage: Storage, runs: Runs, runpod: RunPodServer, owner: str
+) -> None:
+    generation = Generation(runs, load_base_models())
+    for key in ("images/eve/1.png", f"images/eve/../{owner}/1.png", f"images/{owner}/../eve/1.png"):
+        with pytest.raises(NotFound, match="no picture of yours"):
+            generation.start(owner, "tiny-flux", prompt="a cat", init_image=key)
+    assert runpod.jobs == {}
+    generation.start(owner, "tiny-flux", prompt="a cat", init_image=f"images/{owner}/1.png")
+    assert len(runpod.jobs) == 1
+
+
 def test_a_generation_without_a_seed_is_given_one(storage: Storage, runs: Runs, owner: str) -> None:
     run_id = Generation(runs, load_base_models()).start(owner, "tiny-flux", prompt="a cat")
     request = runs.state(owner, run_id).request

@@ -117,6 +117,11 @@ class ComfyUIClient:
             )
         return str(said["prompt_id"])
 
+    async def upload(self, name: str, picture: bytes) -> str:
+        """Put a PNG into its input folder and return what LoadImage calls it: another name, where that one is taken."""
+        files = {"image": (name, picture, "image/png")}
+        return str((await self._call("POST", "/upload/image", files=files)).json()["name"])
+
     async def history(self, prompt_id: str) -> History | None:
         """Return how a prompt ended; None while it waits or runs, or if it is not known."""
         entry = (await self._call("GET", f"/history/{prompt_id}")).json().get(prompt_id)
@@ -155,10 +160,16 @@ class ComfyUIClient:
             raise EngineDied(f"ComfyUI's websocket was cut ({type(error).__name__}: {error}).") from error
 
     async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, refused_is_answer: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        files: Mapping[str, Any] | None = None,
+        refused_is_answer: bool = False,
     ) -> httpx.Response:
         try:
-            reply = await self._http.request(method, path, json=body)
+            reply = await self._http.request(method, path, json=body, files=files)
         except httpx.HTTPError as error:
             raise EngineDied(f"ComfyUI does not answer {method} {path} ({type(error).__name__}: {error}).") from error
         if not refused_is_answer and reply.status_code != 200:
@@ -249,4 +260,6 @@ def _explain_node_error(node: str, about: Mapping[str, Any], problem: Mapping[st
     if name := extra.get("input_name"):
         place += f".{name}"
     received = f", got {extra['received_value']!r}" if "received_value" in extra else ""
-    return f"{place}: {problem.get('message') or problem.get('type')}{received}"
+    # Of a node's own check only the details say anything; of others they repeat every value there is.
+    own = problem.get("type") == "custom_validation_failed" and problem.get("details")
+    return f"{place}: {own or problem.get('message') or problem.get('type')}{received}"

@@ -16,15 +16,16 @@ from backend.contract import (
     ImageRecord,
 )
 from backend.errors import InvalidRequest
-from backend.pictures import thumbnail
+from backend.pictures import Limits, thumbnail
 from backend.settings import Settings
 from backend.storage import ImageKeys
 from workers.image_generation.engines import Drawing, Engine, LoraInUse, Picture, PictureToDraw
 from workers.image_generation.engines.comfyui import comfyui_engine
 from workers.image_generation.engines.diffusers import DiffusersEngine
+from workers.image_generation.init_image import fetch_init_image
 from workers.image_generation.links import link_weights
 from workers.image_generation.loras import CachedLora, LoraCache
-from workers.image_generation.png import LoraNote, Recipe, encode_png, model_hash, parameters_text
+from workers.image_generation.picture_file import LoraNote, Recipe, encode_picture, model_hash, parameters_text
 from workers.image_generation.workflow import workflow_of
 from workers.runtime import Run, Work
 from workers.weights import fetch_weights
@@ -60,6 +61,7 @@ class ImageGeneration:
         loras = await asyncio.to_thread(
             self._loras.fetch, run.storage.loras, [use.key for use in run.request.lora_uses]
         )
+        init_image = await asyncio.to_thread(_fetch_init_image, run, settings)
         run.report.phase("fetching data", f"fetching {run.spec.name}")
         weights = await asyncio.to_thread(self._fetch, run.spec, run.settings)
         seeds = seeds_of(run, settings.count)
@@ -74,6 +76,8 @@ class ImageGeneration:
             steps=settings.steps,
             guidance=settings.guidance,
             loras=_in_use(loras, run.request),
+            init_image=init_image,
+            denoise=settings.denoise if init_image else 1.0,
             pictures=[PictureToDraw(index=index, seed=seed) for index, seed in enumerate(seeds)],
         )
         delivery = Delivery(run, drawing, loras)
@@ -136,10 +140,12 @@ class Delivery:
     def _store(self, picture: Picture) -> GeneratedImage:
         """Store picture, thumbnail and then the record, which says that the other two are there. Blocks."""
         drawing, outputs = self._drawing, self._run.storage.outputs
-        keys = ImageKeys.of_run(self._run.request.owner, self._run.keys.run_id, picture.index)
-        png = encode_png(picture.path, {"parameters": self._parameters(picture), **picture.texts})
-        outputs.put(keys.image, png)
-        outputs.put(keys.thumb, thumbnail(png))
+        request = self._run.request
+        keys = ImageKeys.of_run(request.owner, self._run.keys.run_id, picture.index, request.output_format)
+        texts = {"parameters": self._parameters(picture), **picture.texts}
+        encoded = encode_picture(picture.path, texts, request.output_format, request.output_quality)
+        outputs.put(keys.image, encoded)
+        outputs.put(keys.thumb, thumbnail(encoded))
         outputs.put_message(keys.record, self._record(picture, keys))
         return GeneratedImage(
             key=keys.image,
@@ -169,6 +175,7 @@ class Delivery:
                 model=drawing.spec.id,
                 model_hash=model_hash(drawing.weights),
                 loras=notes,
+                denoise=drawing.denoise if drawing.init_image else None,
             )
         )
 
@@ -189,6 +196,8 @@ class Delivery:
             steps=drawing.steps,
             guidance=drawing.guidance,
             seed=picture.seed,
+            init_image=request.init_image,
+            denoise=drawing.denoise if request.init_image else None,
             created_at=time.time(),
         )
 
@@ -231,6 +240,15 @@ def _spec_to_draw(run: Run[GenerationRequest]) -> BaseModelSpec:
     if run.request.workflow is not None and run.settings.atelier_image_engine != "comfyui":
         raise InvalidRequest("This worker draws without ComfyUI, so it can't run a workflow.", "Leave 'workflow' out.")
     return workflow_of(run.request, run.spec)
+
+
+def _fetch_init_image(run: Run[GenerationRequest], settings: GenerationSettings) -> Path | None:
+    """Bring the picture that this one starts from into the run's folder. Blocks."""
+    if run.request.init_image is None:
+        return None
+    limits = Limits.of(run.settings)
+    size = (settings.width, settings.height)
+    return fetch_init_image(run.storage.outputs, run.request.init_image, size, limits, run.folder / "init.png")
 
 
 def _in_use(loras: Sequence[CachedLora], request: GenerationRequest) -> list[LoraInUse]:

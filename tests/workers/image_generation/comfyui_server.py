@@ -24,8 +24,8 @@ STEP_S = 0.01
 
 
 class Server:
-    def __init__(self, output: Path, script: Path, models: Path | None) -> None:
-        self.output, self.script, self.models = output, script, models
+    def __init__(self, folders: tuple[Path, Path], script: Path, models: Path | None) -> None:
+        (self.input, self.output), self.script, self.models = folders, script, models
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.flags: dict[str, dict[str, Any]] = {}
         self.pending: list[dict[str, Any]] = []
@@ -44,6 +44,7 @@ class Server:
                 web.get("/system_stats", self.system_stats),
                 web.get("/ws", self.websocket),
                 web.post("/prompt", self.prompt),
+                web.post("/upload/image", self.upload),
                 web.get("/queue", self.get_queue),
                 web.post("/queue", self.post_queue),
                 web.get("/history/{id}", self.get_history),
@@ -85,6 +86,13 @@ class Server:
             return web.json_response({"error": error | {"details": ""}, "node_errors": errors}, status=400)
         self.enqueue(body, does)
         return web.json_response({"prompt_id": body["prompt_id"], "number": 1, "node_errors": {}})
+
+    async def upload(self, request: web.Request) -> web.Response:
+        picture: Any = (await request.post())["image"]
+        name = f"{Path(picture.filename).stem} (1).png"  # as it renames where the name is taken
+        (self.input / name).write_bytes(picture.file.read())
+        self.note({"uploaded": name})
+        return web.json_response({"name": name, "subfolder": "", "type": "input"})
 
     async def get_queue(self, request: web.Request) -> web.Response:
         running = [self.running] if self.running else []
@@ -144,6 +152,9 @@ class Server:
         if does.get("do") in ("refuse", "drop outputs"):
             return wrong("12", "unet_name", "flux1-dev.safetensors")
         for node, about in graph.items():
+            picture = about["inputs"].get("image")
+            if isinstance(picture, str) and not (self.input / picture).exists():
+                return wrong(node, "image", picture)
             name = about["inputs"].get("lora_name")
             if name and self.models and not (self.models / "loras" / name).exists():
                 return wrong(node, "lora_name", name)
@@ -284,13 +295,15 @@ def main() -> None:
     parser.add_argument("--port", type=int)
     parser.add_argument("--script", type=Path)
     parser.add_argument("--models", type=Path)
+    parser.add_argument("--input-directory", type=Path)
     parser.add_argument("--output-directory", type=Path)
     arguments, _ = parser.parse_known_args()
     if arguments.script.with_suffix(".broken").exists():
         sys.exit("Torch not compiled with CUDA enabled")
 
     async def run() -> None:
-        await serve(Server(arguments.output_directory, arguments.script, arguments.models), arguments.port)
+        folders = (arguments.input_directory, arguments.output_directory)
+        await serve(Server(folders, arguments.script, arguments.models), arguments.port)
 
     asyncio.run(run())
 

@@ -78,6 +78,17 @@ def test_a_refusal_names_node_input_and_value() -> None:
     assert explain_refusal(400, missing, "") == "Node 'X' not found. Node ID '#1'"
 
 
+def test_what_a_node_finds_itself_is_told() -> None:
+    found = {
+        "type": "custom_validation_failed",
+        "message": "Custom validation failed for node",
+        "details": "image - Invalid image file: room.png",
+        "extra_info": {"input_name": "image"},
+    }
+    said = {"node_errors": {"5": {"class_type": "LoadImage", "errors": [found]}}}
+    assert explain_refusal(400, said, "") == "LoadImage (5).image: image - Invalid image file: room.png."
+
+
 async def test_nobody_there_is_an_engine_that_died() -> None:
     async with ComfyUIClient("http://127.0.0.1:1") as client:
         with pytest.raises(EngineDied, match="does not answer GET /queue"):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
@@ -18,7 +19,7 @@ from safetensors.numpy import save_file
 from backend.base_models import load_base_model
 from backend.errors import EngineDied, EngineError, LoraRejected, OutOfMemory, WeightsError
 from tests.conftest import LoopThread
-from tests.workers.image_generation.conftest import Log, lora_tensors
+from tests.workers.image_generation.conftest import HIDDEN, Log, lora_tensors
 from tests.workers.image_generation.drawings import drawing_of_a_cat
 from workers.image_generation.engines import Drawing, LoraInUse
 from workers.image_generation.engines.comfyui import ComfyUIEngine
@@ -148,6 +149,23 @@ def test_previews_are_small_and_at_most_one_a_second(studio: Studio, metadata: b
     assert index == 0
     assert len(jpeg) < 20_000
     assert max(Image.open(io.BytesIO(jpeg)).size) == 256
+
+
+def test_a_picture_to_start_from_is_handed_over_and_removed(studio: Studio) -> None:
+    room = studio.folder / "room.png"
+    Image.new("RGB", (96, 128), "red").save(room)
+    studio.follow({"do": "die"}, {})
+    log = studio.draw(init_image=room, denoise=0.5)
+    assert len(log.pictures) == 1
+    names = studio.received("uploaded")
+    assert len(names) == 2  # the second ComfyUI knew nothing of the first one's
+    graph = studio.received("prompt")[1]["prompt"]
+    loaded = [node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage"]
+    assert loaded == names[1:]
+    assert graph["17"]["inputs"]["denoise"] == 0.5
+    process = studio.engine._process
+    assert process
+    assert list((process.folder / "input").iterdir()) == []
 
 
 # ------------------------------------------------------------------------------------------------ races
@@ -344,6 +362,31 @@ def test_a_lora_for_another_model_is_refused_now_and_later(studio: Studio) -> No
     assert "foreign" in studio.refusal(LoraRejected, loras=[foreign])
     assert len(studio.received("prompt")) == 1
     assert len(studio.draw(loras=[good]).pictures) == 1
+
+
+def test_a_lora_that_loses_a_few_layers_is_drawn_with(studio: Studio) -> None:
+    names = sorted(lora_tensors())
+    for homeless, drawn in ((names[:2], True), (names[:4], False)):
+        studio.follow({"log": [f"lora key not loaded: {name}" for name in homeless]})
+        if drawn:
+            assert len(studio.draw(loras=[studio.lora("partly")]).pictures) == 1
+        else:
+            assert "4 of its 6 tensors have no place" in studio.refusal(LoraRejected, loras=[studio.lora("mostly")])
+
+
+def test_a_lora_for_a_larger_model_is_refused_before_anything_is_drawn(studio: Studio) -> None:
+    model = studio.models / "diffusion_models" / "flux1-dev.safetensors"
+    model.parent.mkdir(parents=True)
+    # Query, key and value are one layer here, and three in the LoRA's naming.
+    save_file({"single_blocks.0.linear1.weight": numpy.zeros((7 * HIDDEN, HIDDEN), "float16")}, model)
+    good, wide = studio.lora("good"), studio.lora("wide", hidden=2 * HIDDEN)
+    assert len(studio.draw(loras=[good]).pictures) == 1
+    said = studio.refusal(LoraRejected, loras=[good, wide])
+    assert "The LoRA 'wide' was made for another base model than FLUX.1-dev" in said
+    assert "'transformer.single_transformer_blocks.0.attn.to_" in said and "is 512x512" in said
+    assert len(studio.received("prompt")) == 1
+    assert len(studio.draw(loras=[wide.model_copy(update={"strength": 0.0})]).pictures) == 1
+    model.unlink()
 
 
 def test_a_lora_of_another_size_is_refused(studio: Studio) -> None:

@@ -4,7 +4,7 @@ import io
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy
@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from backend.base_models import load_base_model
-from backend.contract import GenerationRequest, new_run_id
+from backend.contract import GenerationRequest, ImageRecord, new_run_id
 from backend.errors import InvalidRequest
 from backend.settings import Settings
-from backend.storage import RunKeys, Storage
+from backend.storage import ImageKeys, RunKeys, Storage
 from tests.workers.image_generation.conftest import lora_bytes
 from workers.image_generation.engines.comfyui import ComfyUIEngine
 from workers.image_generation.generate import ImageGeneration
@@ -78,6 +78,19 @@ async def test_a_prompt_with_a_lora_becomes_a_picture_in_storage(
     assert {node["class_type"] for node in graph.values()} >= {"LoraLoader", "UNETLoader"}
     assert (tmp_path / "models" / "diffusion_models" / "flux1-dev.safetensors").is_symlink()
     assert run.report.snapshot().step == 28
+
+
+async def test_a_picture_becomes_another_one(
+    work: ImageGeneration, new_run: NewRun, storage: Storage, owner: str
+) -> None:
+    first = (await work(new_run())).images[0].key
+    second = (await work(new_run(init_image=first, denoise=0.25))).images[0]
+    record = storage.outputs.get_message(ImageKeys(owner, PurePosixPath(second.key).stem).record, ImageRecord)
+    assert (record.init_image, record.denoise) == (first, 0.25)
+    with Image.open(io.BytesIO(storage.outputs.get(second.key))) as picture:
+        assert "Denoising strength: 0.25" in picture.info["parameters"]
+        graph = json.loads(picture.info["prompt"])
+    assert graph["17"]["inputs"]["denoise"] == 0.25
 
 
 async def test_the_picture_so_far_is_in_storage(work: ImageGeneration, new_run: NewRun, storage: Storage) -> None:

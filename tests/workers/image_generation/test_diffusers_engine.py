@@ -28,6 +28,12 @@ def difference(first: bytes, second: bytes) -> int:
     return int(abs(levels[0] - levels[1]).max())
 
 
+def mean_difference(first: bytes, second: bytes) -> float:
+    """How far two pictures are apart on average, in levels of 255."""
+    levels = [numpy.frombuffer(pixels, "uint8").astype(int) for pixels in (first, second)]
+    return float(abs(levels[0] - levels[1]).mean())
+
+
 def test_pictures_come_in_order_with_steps_and_no_second_loading(desk: Desk) -> None:
     desk.draw(1)
     log = desk.draw(7, 2**64 - 1)
@@ -44,6 +50,15 @@ def test_a_seed_gives_the_same_pixels_in_any_company(desk: Desk) -> None:
     assert desk.draw(5).pixels[0] == alone
     assert desk.draw(1, 2, 5, 3).pixels[2] == alone
     assert desk.draw(6).pixels[0] != alone
+
+
+def test_a_picture_grows_out_of_another(desk: Desk) -> None:
+    start = desk.draw(5, prompt="a red apple", steps=8)
+    begun = {"init_image": start.pictures[0].path, "prompt": "a green frog", "steps": 5}
+    little, all_of_it = desk.draw(6, **begun, denoise=0.1), desk.draw(6, **begun, denoise=1.0)
+    assert little.steps[-1] == all_of_it.steps[-1] == (5, 5)
+    assert mean_difference(little.pixels[0], start.pixels[0]) < 8
+    assert mean_difference(all_of_it.pixels[0], start.pixels[0]) > 24
 
 
 def test_a_lora_acts_and_leaves_no_trace(desk: Desk, make_lora: MakeLora) -> None:

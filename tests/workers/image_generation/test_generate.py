@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -12,6 +13,7 @@ from PIL import Image
 
 from backend.contract import BaseModelSpec, GenerationRequest, GenerationResult, ImageRecord, new_run_id
 from backend.errors import EngineError, InvalidRequest, NotFound
+from backend.gallery import Gallery
 from backend.settings import Settings
 from backend.storage import ImageKeys, RunKeys, Storage, record_prefix
 from tests.workers.image_generation.conftest import Desk, lora_bytes
@@ -78,6 +80,12 @@ def work_of(engine: Any, folder: Path) -> ImageGeneration:
     return ImageGeneration(engine, LoraCache(folder / "loras"))
 
 
+def opened(url: str) -> tuple[str, bytes]:
+    """What a browser gets at an address: the type it is told, and the bytes."""
+    with urlopen(url) as reply:  # noqa: S310
+        return reply.headers["content-type"], reply.read()
+
+
 def test_a_prompt_becomes_pictures_in_storage(
     desk: Desk, new_run: NewRun, storage: Storage, owner: str, lora_key: str, tmp_path: Path
 ) -> None:
@@ -124,6 +132,24 @@ async def test_texts_of_the_engine_reach_the_file(new_run: NewRun, storage: Stor
         assert picture.info["workflow"] == "{}"
 
 
+@pytest.mark.parametrize(("output_format", "suffix"), [("jpeg", ".jpg"), ("webp", ".webp")])
+async def test_another_format_is_stored_as_such_and_deleted_like_any(
+    new_run: NewRun, storage: Storage, owner: str, tmp_path: Path, output_format: str, suffix: str
+) -> None:
+    image = (await work_of(SquareEngine(), tmp_path)(new_run(output_format=output_format))).images[0]
+    assert image.key.endswith(suffix)
+    image_id = Path(image.key).stem
+    gallery = Gallery(storage)
+    assert gallery.open(owner, image_id).key == image.key
+    content_type, data = await asyncio.to_thread(opened, image.url)
+    assert content_type == f"image/{output_format}"
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == output_format.upper()
+    gallery.delete(owner, [image_id])
+    assert not storage.outputs.exists(image.key)
+    assert not storage.outputs.exists(image.thumb_key)
+
+
 def test_too_large_a_picture_is_refused_with_the_limit(new_run: NewRun, spec: BaseModelSpec) -> None:
     with pytest.raises(InvalidRequest, match=r"1024x1024 is 1,048,576 pixels; Tiny FLUX draws 25,600 at most"):
         settle(new_run(width=1024, height=1024).request, spec)
@@ -139,6 +165,46 @@ async def test_a_lora_that_is_not_there_is_said_before_anything_is_drawn(new_run
     engine = SquareEngine()
     with pytest.raises(NotFound, match="There is no LoRA at 'loras/nobody/x'"):
         await work_of(engine, tmp_path)(new_run(lora_key="loras/nobody/x"))
+    assert not engine.drawings
+
+
+async def test_a_picture_to_start_from_is_brought_to_the_size(
+    new_run: NewRun, storage: Storage, owner: str, tmp_path: Path
+) -> None:
+    wide = Image.new("RGB", (400, 100), "blue")
+    wide.paste("red", (150, 0, 250, 100))
+    buffer = io.BytesIO()
+    wide.save(buffer, "JPEG", quality=95)
+    storage.outputs.put(f"images/{owner}/wide.jpg", buffer.getvalue())
+    engine = SquareEngine()
+    await work_of(engine, tmp_path)(new_run(init_image=f"images/{owner}/wide.jpg", width=96, height=96))
+    drawing = engine.drawings[0]
+    assert drawing.denoise == 0.6
+    assert drawing.init_image
+    with Image.open(drawing.init_image) as middle:
+        assert middle.size == (96, 96)
+        red, _, blue = middle.getpixel((5, 5))  # type: ignore[misc]
+    assert red > 240 and blue < 20
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"no picture", "x.png is not a picture that can be read"),
+        (b"\0" * 2000, "x.png has 2,000 bytes; a picture to start from has 1,000 at most"),
+        (None, "There is no picture at"),
+    ],
+)
+async def test_what_can_t_be_started_from_is_refused(
+    new_run: NewRun, storage: Storage, owner: str, tmp_path: Path, data: bytes | None, said: str
+) -> None:
+    if data:
+        storage.outputs.put(f"images/{owner}/x.png", data)
+    run = new_run(init_image=f"images/{owner}/x.png")
+    strict = replace(run, settings=run.settings.model_copy(update={"max_upload_bytes": 1000}))
+    engine = SquareEngine()
+    with pytest.raises((InvalidRequest, NotFound), match=said):
+        await work_of(engine, tmp_path)(strict)
     assert not engine.drawings
 
 

@@ -12,7 +12,8 @@ import pytest
 from backend.base_models import BASE_MODELS, load_base_model
 from backend.contract import BaseModelSpec, GenerationRequest
 from backend.errors import BaseModelRejected
-from workers.image_generation.workflow import Asked, LoraName, graph_of_request, render, workflow_of
+from workers.image_generation.workflow import Asked, graph_of_request, render, workflow_of
+from workers.image_generation.workflow_nodes import LoraName
 
 ROOT = Path(__file__).parents[3]
 OBJECT_INFO = json.loads((ROOT / "tests" / "data" / "comfyui_object_info.json").read_text())
@@ -52,11 +53,13 @@ def test_the_models_that_comfyui_draws_have_a_workflow() -> None:
 
 
 @pytest.mark.parametrize("base_model", SHIPPED)
-def test_every_node_and_input_exists_in_comfyui(base_model: str) -> None:
+def test_every_node_has_the_inputs_that_comfyui_wants(base_model: str) -> None:
     spec = load_base_model(base_model)
-    graph = render(spec, ASKED._replace(loras=[LoraName("a.safetensors", 1.0)])).graph
+    added = ASKED._replace(loras=[LoraName("a.safetensors", 1.0)], init_image="a.png", denoise=0.5)
+    graph = render(spec, added).graph
     for node in graph.values():
-        assert set(node["inputs"]) <= set(OBJECT_INFO[node["class_type"]]), node
+        known = OBJECT_INFO[node["class_type"]]
+        assert set(known["required"]) <= set(node["inputs"]) <= {*known["required"], *known["optional"]}, node
     linked = {str(value[0]) for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)}
     assert linked <= set(graph)
 
@@ -130,6 +133,55 @@ def test_without_a_text_encoder_a_lora_changes_the_model_alone(sdxl: dict[str, A
     assert inputs_of(graph, "LoraLoaderModelOnly") == [
         {"model": ["4", 0], "lora_name": "a.safetensors", "strength_model": 2.0}
     ]
+
+
+# ------------------------------------------------------------------------------------------------ from a picture
+
+FROM_A_PICTURE = ASKED._replace(init_image="room.png", denoise=0.5)
+
+
+@pytest.mark.parametrize("base_model", SHIPPED)
+def test_a_picture_takes_the_place_of_the_empty_latent(base_model: str) -> None:
+    rendered = render(load_base_model(base_model), FROM_A_PICTURE)
+    graph = rendered.graph
+    (decode,) = inputs_of(graph, "VAEDecode")
+    encode = graph[graph[rendered.samplers[0]]["inputs"]["latent_image"][0]]
+    assert (encode["class_type"], encode["inputs"]["vae"]) == ("VAEEncode", decode["vae"])
+    assert graph[encode["inputs"]["pixels"][0]]["inputs"] == {"image": "room.png"}
+    denoises = [node["inputs"]["denoise"] for node in graph.values() if "denoise" in node["inputs"]]
+    assert denoises == [0.5]
+    # A schedule that is cut is made longer: what remains of it are the steps asked for.
+    steps = {inputs["steps"] for node in graph.values() if "steps" in (inputs := node["inputs"])}
+    assert steps == ({14} if inputs_of(graph, "SplitSigmasDenoise") else {7})
+    assert bool(inputs_of(graph, "SplitSigmasDenoise")) == (base_model == "flux2-klein-4b")
+
+
+def test_as_many_pictures_start_from_it_as_are_asked_for(sdxl: dict[str, Any]) -> None:
+    graph = render(spec_with(sdxl), FROM_A_PICTURE._replace(batch_size=3)).graph
+    (repeat,) = inputs_of(graph, "RepeatLatentBatch")
+    assert (repeat["amount"], graph[repeat["samples"][0]]["class_type"]) == (3, "VAEEncode")
+    assert graph[graph["3"]["inputs"]["latent_image"][0]]["inputs"] is repeat
+
+
+def test_a_workflow_that_loads_a_picture_of_its_own_is_given_this_one(sdxl: dict[str, Any]) -> None:
+    sdxl["60"] = {"class_type": "LoadImage", "inputs": {"image": "old.png", "upload": "image"}}
+    scale = {"image": ["60", 0], "upscale_method": "lanczos", "width": 64, "height": 64, "crop": "center"}
+    sdxl["61"] = {"class_type": "ImageScale", "inputs": scale}
+    sdxl["62"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["61", 0], "vae": ["4", 2]}}
+    sdxl["3"]["inputs"]["latent_image"] = ["62", 0]
+    graph = render(spec_with(sdxl), FROM_A_PICTURE).graph
+    assert set(graph) == set(sdxl)
+    assert graph["60"]["inputs"]["image"] == "room.png"
+    assert (graph["61"]["inputs"]["width"], graph["3"]["inputs"]["denoise"]) == (832, 0.5)
+
+
+def test_a_workflow_that_can_t_start_from_a_picture_says_so(sdxl: dict[str, Any]) -> None:
+    del sdxl["3"]["inputs"]["denoise"]
+    with pytest.raises(BaseModelRejected, match="its sampler has no 'denoise'"):
+        render(spec_with(sdxl), FROM_A_PICTURE)
+    sdxl["8"]["inputs"] = {"samples": ["3", 0]}
+    with pytest.raises(BaseModelRejected, match="no latent or no VAE"):
+        render(spec_with(sdxl), FROM_A_PICTURE)
 
 
 # ------------------------------------------------------------------------------------------------ people's own files

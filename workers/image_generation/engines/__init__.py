@@ -40,18 +40,20 @@ class Drawing(Message):
     steps: int
     guidance: float
     loras: list[LoraInUse]
+    init_image: Path | None = None  # a picture of the asked size to start from
+    denoise: float = 1.0  # how much of it is drawn anew; the steps are all done, however little that is
     pictures: list[PictureToDraw]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture: a lossless file that Pillow opens, and what the engine wants its PNG to carry."""
+    """A finished picture: a lossless file that Pillow opens, and what the engine wants the file to carry."""
 
     index: int
     seed: int
     path: Path
     sampler: str  # by the name that other tools know it by: 'Euler'
-    texts: Mapping[str, str] = field(default_factory=dict)  # PNG text chunks
+    texts: Mapping[str, str] = field(default_factory=dict)  # by the name of their PNG chunk
 
 
 class Watch(Protocol):

@@ -52,7 +52,7 @@ class ComfyUIProcess:
         self.remarks = Remarks()
         self.on_line: Callable[[str], None] | None = None
         self.stirred = asyncio.Event()  # something has happened that is worth a look at the history
-        self._folder = folder
+        self.folder = folder
         self._child: Child
         self._guard: Guard
         self._end_watch: asyncio.Task[None]
@@ -89,7 +89,7 @@ class ComfyUIProcess:
         if hasattr(self, "_guard"):
             await asyncio.to_thread(self._guard.close)
             del self._guard
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def last_words(self) -> str:
         """Say how it ended, for an error."""
@@ -98,15 +98,15 @@ class ComfyUIProcess:
         return f"ComfyUI {describe_exit(await self._child.wait())} in the middle of its work.{said}"
 
     async def _start(self, command: Sequence[str | Path], timeout_s: float) -> None:
-        await asyncio.to_thread(_make_folders, self._folder)
+        await asyncio.to_thread(_make_folders, self.folder)
         # Nobody reads its input's end: after a kill -9 of ours only the guard would end it.
         self._guard = await asyncio.to_thread(Guard)
         self._child = await start_child(
             command,
             # It has a package named `app`, as we do: its folder and its search path are its own.
-            environment=child_environment({"HOME": str(self._folder), "PYTHONUNBUFFERED": "1"}),
+            environment=child_environment({"HOME": str(self.folder), "PYTHONUNBUFFERED": "1"}),
             name="ComfyUI",
-            folder=self._folder,
+            folder=self.folder,
             guard=self._guard,
             on_line=self._read_line,
         )

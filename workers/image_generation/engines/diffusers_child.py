@@ -23,6 +23,7 @@ from workers.image_generation.engines.diffusers_loras import Adapters
 
 if TYPE_CHECKING:
     import numpy
+    from PIL import Image
 
 STEP_EVERY_S = 0.2
 # As Stable Diffusion web UIs spell them, so that they can be picked there.
@@ -113,26 +114,54 @@ class WarmModel:
             return tensors
 
         generator = torch.Generator("cpu").manual_seed(seed)  # the same noise on every device
-        arguments = self._arguments(drawing) | {"generator": generator, "callback_on_step_end": step_end}
-        picture: numpy.ndarray[Any, Any] = self._pipeline(**arguments).images[0]
+        pipeline = self._pipeline if drawing.init_image is None else self._from_picture()
+        arguments = _arguments(drawing, pipeline) | {"generator": generator, "callback_on_step_end": step_end}
+        picture: numpy.ndarray[Any, Any] = pipeline(**arguments).images[0]
         return picture
 
-    def _arguments(self, drawing: Drawing) -> dict[str, Any]:
-        asked = {
-            "prompt": drawing.prompt,
-            "width": drawing.width,
-            "height": drawing.height,
-            "num_inference_steps": drawing.steps,
-            "guidance_scale": drawing.guidance,
-            "max_sequence_length": drawing.spec.max_sequence_length,
-            "output_type": "np",
-        }
-        if drawing.negative_prompt:
-            asked["negative_prompt"] = drawing.negative_prompt
-            # Pipelines with a guidance embedding heed a negative prompt only beside this.
-            asked["true_cfg_scale"] = drawing.spec.diffusers.get("true_cfg_scale", drawing.guidance)
-        takes = inspect.signature(self._pipeline.__call__).parameters
-        return {name: value for name, value in asked.items() if name in takes}
+    def _from_picture(self) -> Any:
+        """Return the pipeline that starts from a picture, made of the same parts. Raises EngineError without one."""
+        from diffusers import AutoPipelineForImage2Image
+
+        try:
+            pipeline = AutoPipelineForImage2Image.from_pipe(self._pipeline)
+        except ValueError:
+            pipeline = None
+        # Some take a picture to heed, as a prompt is heeded, and not to start from.
+        if pipeline is None or "strength" not in inspect.signature(pipeline.__call__).parameters:
+            raise EngineError(f"{self._spec.name} can't start from a picture.", "Leave the picture out.")
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+
+def _arguments(drawing: Drawing, pipeline: Any) -> dict[str, Any]:
+    asked = {
+        "prompt": drawing.prompt,
+        "width": drawing.width,
+        "height": drawing.height,
+        "num_inference_steps": drawing.steps,
+        "guidance_scale": drawing.guidance,
+        "max_sequence_length": drawing.spec.max_sequence_length,
+        "output_type": "np",
+    }
+    if drawing.negative_prompt:
+        asked["negative_prompt"] = drawing.negative_prompt
+        # Pipelines with a guidance embedding heed a negative prompt only beside this.
+        asked["true_cfg_scale"] = drawing.spec.diffusers.get("true_cfg_scale", drawing.guidance)
+    if drawing.init_image:
+        # The first steps of the schedule are left out: it is so much longer that those asked for remain, as in ComfyUI.
+        schedule = int(drawing.steps / drawing.denoise)
+        asked |= {"num_inference_steps": schedule, "strength": drawing.steps / schedule}
+        asked["image"] = _opened(drawing.init_image)
+    takes = inspect.signature(pipeline.__call__).parameters
+    return {name: value for name, value in asked.items() if name in takes}
+
+
+def _opened(path: Path) -> "Image.Image":
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 class Artist:

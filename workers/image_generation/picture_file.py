@@ -1,4 +1,9 @@
-"""PNG files that say how they were made, as other tools read it: A1111's text, and the XMP mark of AI-made media."""
+"""Picture files that say how they were made, as other tools read it: A1111's text, and the XMP mark of AI-made media.
+
+ComfyUI's graph is in them as 'prompt', which ComfyUI opens when such a file is dropped onto it. Its editor's format
+('workflow') is not: it can't be made from the graph without ComfyUI's editor, and one that lies beside the base model
+would say another prompt and seed than the picture has, and ComfyUI would believe it first.
+"""
 
 import hashlib
 import io
@@ -12,9 +17,10 @@ from typing import NamedTuple
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from backend.contract import file_stem
+from backend.contract import OutputFormat, file_stem
 
 _COMPRESSION = 4  # a sixth of the time of Pillow's default for 2 % more bytes
+_EXIF_IFD, _USER_COMMENT, _MODEL = 0x8769, 0x9286, 0x0110
 _HASHED_AT_MOST = 2**30  # bytes; hashing more would hold up the first picture
 _XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -48,6 +54,7 @@ class Recipe(NamedTuple):
     model: str
     model_hash: str  # '' if it isn't known
     loras: Sequence[LoraNote]
+    denoise: float | None = None  # None: it started from noise alone
 
 
 def parameters_text(recipe: Recipe) -> str:
@@ -65,22 +72,46 @@ def parameters_text(recipe: Recipe) -> str:
         "Size": f"{recipe.width}x{recipe.height}",
         "Model hash": recipe.model_hash[:10],
         "Model": recipe.model,
+        "Denoising strength": "" if recipe.denoise is None else f"{recipe.denoise:g}",
         "Lora hashes": ", ".join(f"{name}: {lora.tensor_hash[:12]}" for name, lora in loras),
     }
     lines.append(", ".join(f"{key}: {_quoted(str(value))}" for key, value in settings.items() if value != ""))
     return "\n".join(lines)
 
 
-def encode_png(picture: Path, texts: Mapping[str, str]) -> bytes:
-    """Return a picture as a PNG with these text chunks and the mark of AI-made media."""
+def encode_picture(picture: Path, texts: Mapping[str, str], output_format: OutputFormat, quality: int) -> bytes:
+    """Return a picture as a file with these texts and the mark of AI-made media; `quality` is 1 to 100, not of a PNG.
+
+    JPEG holds A1111's 'parameters' alone, WebP ComfyUI's 'prompt' too, each where those programs look for them.
+    """
+    buffer = io.BytesIO()
+    with Image.open(picture) as image:
+        rgb = image.convert("RGB")
+    match output_format:
+        case "png":
+            rgb.save(buffer, "PNG", pnginfo=_chunks(texts), compress_level=_COMPRESSION)
+        case "jpeg":
+            rgb.save(buffer, "JPEG", quality=quality, exif=_exif(texts), xmp=_XMP.encode())
+        case "webp":
+            exif = _exif(texts)
+            if "prompt" in texts:
+                exif[_MODEL] = f"prompt:{texts['prompt']}"
+            rgb.save(buffer, "WEBP", quality=quality, exif=exif, xmp=_XMP.encode())
+    return buffer.getvalue()
+
+
+def _chunks(texts: Mapping[str, str]) -> PngInfo:
     information = PngInfo()
     for name, text in texts.items():
         information.add_text(name, text)
     information.add_itxt("XML:com.adobe.xmp", _XMP)
-    buffer = io.BytesIO()
-    with Image.open(picture) as image:
-        image.convert("RGB").save(buffer, "PNG", pnginfo=information, compress_level=_COMPRESSION)
-    return buffer.getvalue()
+    return information
+
+
+def _exif(texts: Mapping[str, str]) -> Image.Exif:
+    exif = Image.Exif()
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + texts.get("parameters", "").encode("utf-16-be")
+    return exif
 
 
 @lru_cache(maxsize=8)

@@ -1,14 +1,17 @@
-"""What other tools read in our PNGs."""
+"""What other tools read in our pictures."""
 
+import io
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from backend.contract import OutputFormat
 from tests.workers.image_generation.conftest import lora_tensors
 from workers.image_generation.loras import tensor_hash
-from workers.image_generation.png import LoraNote, Recipe, encode_png, model_hash, parameters_text
+from workers.image_generation.picture_file import LoraNote, Recipe, encode_picture, model_hash, parameters_text
 
 RECIPE = Recipe(
     prompt="a cat, sitting",
@@ -51,11 +54,28 @@ def test_loras_stand_in_the_prompt_and_their_hashes_behind() -> None:
 def test_a_png_carries_its_text_and_the_mark_of_ai_media(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "0.bmp")
     text = parameters_text(RECIPE._replace(prompt="ein Löwe 🦁\non grass"))
-    (tmp_path / "0.png").write_bytes(encode_png(tmp_path / "0.bmp", {"parameters": text}))
+    (tmp_path / "0.png").write_bytes(encode_picture(tmp_path / "0.bmp", {"parameters": text}, "png", 90))
     with Image.open(tmp_path / "0.png") as image:
         assert image.info["parameters"] == text
         assert "digitalsourcetype/trainedAlgorithmicMedia" in image.info["XML:com.adobe.xmp"]
         assert image.getpixel((3, 3)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("output_format", ["jpeg", "webp"])
+def test_smaller_files_carry_the_same_where_it_is_looked_for(tmp_path: Path, output_format: OutputFormat) -> None:
+    Image.effect_mandelbrot((96, 96), (-2, -1.5, 1, 1.5), 20).save(tmp_path / "0.bmp")
+    texts = {"parameters": parameters_text(RECIPE._replace(prompt="ein Löwe 🦁")), "prompt": '{"3": {}}'}
+    good, poor = (encode_picture(tmp_path / "0.bmp", texts, output_format, quality) for quality in (95, 20))
+    assert len(poor) < len(good)
+    with Image.open(io.BytesIO(good)) as image:
+        assert image.format == output_format.upper()
+        assert b"digitalsourcetype/trainedAlgorithmicMedia" in image.info["xmp"]
+        exif = image.getexif()
+        comment = exif.get_ifd(0x8769)[0x9286]
+    # As A1111 writes and reads it (piexif's UserComment).
+    assert comment[:8] == b"UNICODE\0"
+    assert comment[8:].decode("utf-16-be") == texts["parameters"]
+    assert exif.get(0x0110, "") == ('prompt:{"3": {}}' if output_format == "webp" else "")
 
 
 def test_a_lora_keeps_its_hash_when_only_its_header_changes(tmp_path: Path) -> None:
