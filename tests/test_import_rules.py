@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED_WITH_WORKERS = {"contract", "errors", "settings", "storage", "base_models", "pictures"}
+SHARED_WITH_WORKERS = {"contract", "errors", "settings", "storage", "base_models", "pictures", "lora_files"}
 
 
 def imports_of(path: Path) -> set[str]:
