@@ -4,7 +4,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from backend.contract import DatasetId, ImageId, RunId
+from backend.contract import DatasetId, ImageId, LoraId, RunId
 from backend.errors import InvalidRequest, NotFound
 
 T = TypeVar("T")
@@ -14,6 +14,7 @@ _MAX_FILE_NAME = 500  # characters, folders included
 _DATASET: TypeAdapter[str] = TypeAdapter(DatasetId)
 _RUN: TypeAdapter[str] = TypeAdapter(RunId)
 _IMAGE: TypeAdapter[str] = TypeAdapter(ImageId)
+_LORA: TypeAdapter[str] = TypeAdapter(LoraId)
 _STEP: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=-1, le=10**9)])
 
 
@@ -28,6 +29,10 @@ def run_id_in(value: object) -> RunId:
 
 def image_id_in(value: object) -> ImageId:
     return _checked(_IMAGE, value, "picture")
+
+
+def lora_id_in(value: object) -> LoraId:
+    return _checked(_LORA, value, "LoRA")
 
 
 def step_in(value: object) -> int:

@@ -53,7 +53,7 @@ class Studio:
             training=Training(storage, runs, datasets, base_models),
             generation=Generation(runs, base_models),
             runs=runs,
-            loras=Loras(storage, runs),
+            loras=Loras(storage, runs, base_models, limits, settings.max_lora_bytes),
             gallery=Gallery(storage),
             media=Media(storage),
             limits=limits,
