@@ -10,6 +10,7 @@ from backend.generation import Generation
 from backend.loras import Loras
 from backend.media import Media, is_loopback
 from backend.pictures import Limits
+from backend.publishing import Publishing
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
@@ -28,6 +29,7 @@ class Studio:
     generation: Generation
     runs: Runs
     loras: Loras
+    publishing: Publishing
     gallery: Gallery
     media: Media
     limits: Limits
@@ -46,6 +48,7 @@ class Studio:
             },
         )
         datasets = Datasets(storage, limits)
+        loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes)
         return cls(
             base_models=base_models,
             default_base_model=_default_base_model(base_models, settings),
@@ -53,7 +56,8 @@ class Studio:
             training=Training(storage, runs, datasets, base_models),
             generation=Generation(runs, base_models),
             runs=runs,
-            loras=Loras(storage, runs, base_models, limits, settings.max_lora_bytes),
+            loras=loras,
+            publishing=Publishing(storage, loras, base_models),
             gallery=Gallery(storage),
             media=Media(storage),
             limits=limits,
@@ -62,6 +66,7 @@ class Studio:
     def close(self) -> None:
         """Close the connections."""
         self.runs.close()
+        self.publishing.close()
 
 
 def _default_base_model(base_models: dict[str, BaseModelSpec], settings: Settings) -> str:
