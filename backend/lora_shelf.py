@@ -62,7 +62,10 @@ class LoraShelf:
         """Return the owner's LoRAs, newest first."""
         stored = {each.key: each for each in self._bucket.list_all(f"loras/{owner}/")}
         ids = [PurePosixPath(key).parts[2] for key in stored if key.endswith("/lora.json")]
-        found = at_once(lambda lora_id: self._listed(LoraKeys(owner, lora_id), stored), ids)
+        all_keys = [LoraKeys(owner, lora_id) for lora_id in ids]
+        new = [keys.lora_id for keys in all_keys if self._is_new(keys, stored)]
+        at_once(lambda lora_id: self._listed(LoraKeys(owner, lora_id), stored), new)
+        found = [self._listed(keys, stored) for keys in all_keys]
         return sorted((lora for lora in found if lora), key=lambda lora: lora.record.created_at, reverse=True)
 
     def one(self, owner: str, lora_id: LoraId) -> Lora:
@@ -86,6 +89,9 @@ class LoraShelf:
                 return
             time.sleep(0.02 * 2**attempt)
         raise StorageError("This LoRA is changed from elsewhere without a pause.", "Try again in a minute.")
+
+    def _is_new(self, keys: LoraKeys, stored: dict[str, Stored]) -> bool:
+        return any((key, stored[key].etag) not in self._read for key in (keys.record, keys.label) if key in stored)
 
     def _listed(self, keys: LoraKeys, stored: dict[str, Stored]) -> Lora | None:
         record = self._message(keys.record, stored[keys.record].etag, LoraRecord)

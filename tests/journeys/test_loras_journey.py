@@ -43,7 +43,7 @@ def test_a_file_from_elsewhere_becomes_a_lora_that_makes_pictures(
     broken.write_bytes(toy.read_bytes()[:-1])
     import_files(page, toy, broken)
     expect(page.get_by_text("Toy robot is here, for Tiny FLUX.")).to_be_visible(timeout=SHORT)
-    expect(page.get_by_label("Files that were not taken")).to_contain_text("'broken' is damaged, cut short")
+    expect(page.get_by_label("LoRAs that were not taken")).to_contain_text("'broken' is damaged, cut short")
 
     # By keyboard: open the card, rename it, and come back to where one was.
     card = page.get_by_role("button", name="Open Toy robot")

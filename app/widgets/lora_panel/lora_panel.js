@@ -116,14 +116,16 @@ const paint = () => {
   paint_rest();
   if (panel.open) (typed ? panel.querySelector(`[name=${typed}]`) : panel.querySelector('.close')).focus();
 };
+// The last step is what the finished LoRA was made of.
+const lora_of = step => library?.loras.find(each => each.lora_id === `${making.run_id}-${step}` || (each.lora_id === making.run_id && each.steps === step));
 const checkpoint_row = (step, prompts) => {
-  const kept = making.checkpoints.find(each => each.step === step), promoted = library?.loras.find(each => each.lora_id === `${making.run_id}-${step}`);
+  const kept = making.checkpoints.find(each => each.step === step), promoted = lora_of(step);
   const cell = prompt => {
     const sample = making.samples.find(each => each.step === step && each.prompt === prompt);
     return make('td', {}, sample ? shot(sample.url, `Step ${step}: ${prompt}`, { sample_key: sample.key }) : null);
   };
   return make('tr', {}, make('th', { scope: 'row' }, make('b', { text: step ? `Step ${step.toLocaleString()}` : 'Before' }),
-    ...(kept ? [promoted ? button('Its LoRA', () => open({ lora_id: promoted.lora_id }), 'small') : make('button', { type: 'button', class: 'button small', text: 'Promote this one', 'aria-label': `Promote step ${step}`, onclick: () => promote(step) }),
+    ...(kept ? [promoted && promoted.lora_id === lora?.lora_id ? make('small', { text: 'This LoRA' }) : promoted ? button('Its LoRA', () => open({ lora_id: promoted.lora_id }), 'small') : make('button', { type: 'button', class: 'button small', text: 'Promote this one', 'aria-label': `Promote step ${step}`, onclick: () => promote(step) }),
       make('button', { type: 'button', class: 'button small', text: 'Prompt', 'aria-label': `Prompt with step ${step}`, onclick: () => prompt_with({ ...making, key: kept.key }) })] : [])),
   ...prompts.map(cell));
 };

@@ -15,6 +15,7 @@ const preview = async () => {
   try {
     const shown = await (await post(`/api/loras/${lora.lora_id}/preview`, wish())).json();
     if (mine !== asked || !dialog.open) return;
+    if (!$('input').value && document.activeElement !== $('input')) $('input').value = shown.repo.split('/').at(-1);
     $('.where').textContent = `${shown.repo}: ${shown.files.join(', ')}`;
     $('pre').textContent = shown.card;
     $('.go').disabled = false;
@@ -68,7 +69,7 @@ const done = url => frame(make('p', { role: 'status', text: 'It is on Hugging Fa
 // ---------------------------------------------------------------- painting
 
 const paint = () => {
-  const name = make('input', { value: lora.published ? lora.published.split('/').at(-1) : '', placeholder: 'Like the LoRA', maxlength: 96, autocomplete: 'off', spellcheck: 'false',
+  const name = make('input', { value: lora.published ? lora.published.split('/').at(-1) : '', maxlength: 96, autocomplete: 'off', spellcheck: 'false',
     oninput: () => { clearTimeout(typing); typing = setTimeout(preview, TYPED_MS); } });
   frame(make('p', { text: 'It goes into a private repository of your own account: the file, a model card and the pictures you choose. Your note and tags stay here.' }),
     make('label', { class: 'name' }, document.createTextNode('Name of the repository'), name),
