@@ -3,6 +3,8 @@
 The token comes with a request, goes to huggingface_hub, and is neither stored nor logged.
 """
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from backend.lora_shelf import Lora
 T = TypeVar("T")
 
 _ANSWERS_S = 20.0
+_ACCOUNTS = 1000  # remembered
 _TAGS = ["text-to-image", "diffusers", "lora", "template:sd-lora"]
 
 
@@ -76,12 +79,19 @@ class Hub:
 
     def __init__(self, endpoint: str | None = None) -> None:
         self._endpoint = endpoint  # None: huggingface_hub's own
+        self._accounts: OrderedDict[str, str] = OrderedDict()  # by the hash of a token: it itself is kept nowhere
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="hub")
 
     def account(self, token: SecretStr) -> str:
         """Return whose a token is."""
         with _in_words():
-            return str(self._soon(self._api(token).whoami)["name"])
+            # The Hub answers this one question but a few times a minute.
+            known = hashlib.sha256(token.get_secret_value().encode()).hexdigest()
+            if known not in self._accounts:
+                self._accounts[known] = str(self._soon(self._api(token).whoami)["name"])
+                if len(self._accounts) > _ACCOUNTS:
+                    self._accounts.popitem(last=False)
+            return self._accounts[known]
 
     def create(self, token: SecretStr, repo: str, *, may_exist: bool) -> str:
         """Make a private repository and return its address. Raises InvalidRequest when it is there and may not be."""
