@@ -5,10 +5,17 @@ from pathlib import Path
 import numpy
 import pytest
 from safetensors.numpy import save
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
+from app.door import Door
+from app.routes import routes
 from app.session import LOCAL_OWNER
+from app.sign_in import Loopback
+from backend.settings import Settings
 from backend.storage import Storage
+from backend.studio import Studio
 from tests.app.conftest import Past
 
 LAYER = "transformer.single_transformer_blocks.0.attn.to_q"
@@ -73,6 +80,15 @@ def test_what_is_no_lora_is_refused_in_words(
     assert reply.status_code == 400
     assert said in reply.json()["error"]
     assert [stored.key for stored in storage.loras.list_all(f"loras/{LOCAL_OWNER}/")] == before
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_looked_at(storage_settings: Settings) -> None:
+    studio = Studio.connect(storage_settings.model_copy(update={"max_lora_bytes": 2**20}))
+    app = Starlette(routes=routes(studio), middleware=[Middleware(Door, sign_in=Loopback())])
+    with TestClient(app, base_url="http://127.0.0.1:7860", headers={"sec-fetch-site": "same-origin"}) as client:
+        reply = client.post("/api/loras/files", params={"name": "x.safetensors"}, content=b"x" * (2**20 + 1))
+    studio.close()
+    assert (reply.status_code, reply.json()["error"][:15]) == (400, "It is over 1 MB")
 
 
 def test_checkpoints_are_compared_and_promoted(browser: TestClient, past: Past, storage: Storage) -> None:
