@@ -4,7 +4,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from backend.contract import DatasetId, ImageId, RunId
+from backend.contract import DatasetId, ImageId, LoraId, RunId
 from backend.errors import InvalidRequest, NotFound
 
 T = TypeVar("T")
@@ -17,6 +17,7 @@ _IMAGE: TypeAdapter[str] = TypeAdapter(ImageId)
 _RESOLUTIONS: TypeAdapter[list[int]] = TypeAdapter(
     Annotated[list[Annotated[int, Field(ge=64, le=2048)]], Field(max_length=6)]
 )
+_LORA: TypeAdapter[str] = TypeAdapter(LoraId)
 _STEP: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=-1, le=10**9)])
 
 
@@ -31,6 +32,10 @@ def run_id_in(value: object) -> RunId:
 
 def image_id_in(value: object) -> ImageId:
     return _checked(_IMAGE, value, "picture")
+
+
+def lora_id_in(value: object) -> LoraId:
+    return _checked(_LORA, value, "LoRA")
 
 
 def step_in(value: object) -> int:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.routes import routes
-from app.tabs import gallery, generate, runs, train
+from app.tabs import gallery, generate, loras, runs, train
 from app.tabs.choices import QUICK
 from app.theme import FAVICON, SCRIPT, STYLESHEET, studio_theme
 from app.widgets import stylesheets
@@ -40,13 +40,15 @@ def build(studio: Studio) -> gr.Blocks:
                 train_tab = train.build(studio)
             with gr.Tab("Runs", id="runs", elem_id="tab-runs"):
                 runs_tab = runs.build()
+            with gr.Tab("LoRAs", id="loras", elem_id="tab-loras"):
+                loras_tab = loras.build(studio)
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate_tab = generate.build(studio)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery.build()
         train_page.select(**train_tab.setup.look_ahead)
         view = picture_view()
-        _wire(_Shell(bar, view, tabs), train_tab, runs_tab, generate_tab)
+        _wire(_Shell(bar, view, tabs), train_tab, runs_tab, loras_tab, generate_tab)
     # Gradio's default lets one handler of a kind run at a time, for everybody.
     page.queue(default_concurrency_limit=20, max_size=_MAX_QUEUED, api_open=False)
     # The queue looks for work a thousand times a second, 4 % of a core; nothing of ours waits in it.
@@ -78,7 +80,13 @@ def _head() -> str:
     return f"<style>{shell}\n.gradio-container {{\n{widgets}\n}}</style><script>{script}</script>"
 
 
-def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, generate_tab: generate.GenerateTab) -> None:
+def _wire(
+    shell: _Shell,
+    train_tab: train.TrainTab,
+    runs_tab: runs.RunsTab,
+    loras_tab: loras.LorasTab,
+    generate_tab: generate.GenerateTab,
+) -> None:
     def prompt_lora(prompt: str, event: gr.EventData) -> tuple[Any, ...]:
         return (gr.Tabs(selected="generate"), *generate_tab.handlers.prompt_lora(event, prompt))
 
@@ -99,4 +107,5 @@ def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, gene
     form = generate_tab.form
     runs_tab.card.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
     runs_tab.card.clone(train_alike, None, [shell.tabs, train_tab.dataset.bar, *train_tab.setup.form], **QUICK)
+    loras_tab.panel.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
     shell.view.reuse(reuse, None, [shell.tabs, *form], **QUICK)

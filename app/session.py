@@ -4,6 +4,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from backend.errors import Forbidden
+from backend.hub import HubAccess
 
 LOCAL_OWNER = "local"
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -37,6 +38,12 @@ def owner_of(request: Caller) -> str:
     if not owner:
         raise Forbidden("Nobody is signed in.", "Reload the page and sign in.")
     return owner
+
+
+def hub_access_of(request: Caller) -> HubAccess:
+    """Return with what whoever sent this request may publish on the Hub, or what they lack."""
+    access: HubAccess = getattr(request.state, "hub", HubAccess(None, "Reload the page and sign in."))
+    return access
 
 
 def _is_same_origin(headers: _Headers) -> bool:

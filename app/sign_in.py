@@ -11,7 +11,7 @@ import time
 from typing import Any, Literal, NamedTuple, Protocol
 
 from itsdangerous import BadSignature, TimestampSigner
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -21,6 +21,7 @@ from app.pages import own_page
 from app.session import LOCAL_OWNER
 from backend.contract import Owner
 from backend.errors import AtelierError, Forbidden
+from backend.hub import HubAccess
 from backend.settings import Settings
 
 MIN_PASSWORD = 12  # characters
@@ -29,6 +30,8 @@ _STAY_S = 14 * 24 * 3600
 _VISITOR_STAY_S = 365 * 24 * 3600
 _WRONG_PASSWORD_WAIT_S = 1.0
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+# Either is enough to create a repository.
+_HUB_SCOPES = frozenset({"contribute-repos", "manage-repos"})
 _OWNER: TypeAdapter[str] = TypeAdapter(Owner)
 
 
@@ -37,6 +40,7 @@ class Person(NamedTuple):
 
     owner: str
     cookie: str = ""  # a Set-Cookie header, for a visitor seen for the first time
+    hub: HubAccess = HubAccess(None, "Sign in with Hugging Face first.")
 
 
 class SignIn(Protocol):
@@ -65,7 +69,7 @@ def sign_in_for(settings: Settings) -> SignIn:
             "This Space can't tell who its visitors are.",
             "Put 'hf_oauth: true' into the front matter of its README.md, or set ATELIER_PASSWORD.",
         )
-    return Loopback()
+    return Loopback(settings.hf_token)
 
 
 class Loopback:
@@ -73,14 +77,23 @@ class Loopback:
 
     routes: tuple[Route, ...] = ()
 
+    def __init__(self, hf_token: SecretStr | None = None) -> None:
+        missing = "Set HF_TOKEN to a token of yours that may write, and start the studio again."
+        self._hub = HubAccess(hf_token) if hf_token else HubAccess(None, missing)
+
     def person(self, request: Request) -> Person | None:
         # A page elsewhere could give its own name this computer's address, and then count as this studio's own.
         if _host_in(request.headers) not in LOOPBACK_NAMES:
             raise Forbidden("This studio answers on this computer alone.", "Set ATELIER_PASSWORD to open it to others.")
-        return Person(LOCAL_OWNER)
+        return Person(LOCAL_OWNER, hub=self._hub)
 
     def page(self, problem: str = "") -> Response:
         return own_page("Not here", problem, 401)
+
+
+_SHARED = HubAccess(
+    None, "Whoever has the password shares this studio: publish from a Space with sign-in, or from your own computer."
+)
 
 
 class Password:
@@ -102,7 +115,7 @@ class Password:
 
     def person(self, request: Request) -> Person | None:
         given = _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _STAY_S)
-        return Person(LOCAL_OWNER) if given == "in" else None
+        return Person(LOCAL_OWNER, hub=_SHARED) if given == "in" else None
 
     def page(self, problem: str = "") -> Response:
         return own_page("Sign in", problem, 401, form="password")
@@ -146,7 +159,7 @@ class HuggingFace:
         names = {name.casefold(), *_organisations(user)}
         if not self._public and not names & self._allowed:
             raise Forbidden(f"{name} is not among the people of this studio.", "Ask its owner to add you.")
-        return Person(_owner_named(f"hf-{user['sub']}"))
+        return Person(_owner_named(f"hf-{user['sub']}"), hub=_hub_access(info))
 
     def page(self, problem: str = "") -> Response:
         return own_page("Sign in", problem, 401, form="huggingface")
@@ -159,6 +172,14 @@ class HuggingFace:
         visitor = f"visitor-{secrets.token_hex(16)}"
         cookie = _cookie(request, self._signer.sign(visitor), _VISITOR_STAY_S, framed=True)
         return Person(visitor, cookie=cookie)
+
+
+def _hub_access(info: dict[str, Any]) -> HubAccess:
+    if not _HUB_SCOPES & set(str(info.get("scope") or "").split()):
+        return HubAccess(
+            None, "Put 'hf_oauth_scopes: [contribute-repos]' into the front matter of README.md, and sign in again."
+        )
+    return HubAccess(SecretStr(str(info["access_token"])))
 
 
 def _organisations(user: dict[str, Any]) -> set[str]:

@@ -49,6 +49,8 @@ Owner = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 BaseModelId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$")]
 RunId = Annotated[str, Field(pattern=r"^(train|image)-[0-9]{13}-[0-9a-f]{8}$")]
 ImageId = Annotated[str, Field(pattern=r"^[0-9]{13}-[0-9a-f]{8}-[0-9]{1,2}$")]
+# A LoRA is called after the run it came from, a promoted checkpoint with its step, an imported file by its content.
+LoraId = Annotated[str, Field(pattern=r"^(train-[0-9]{13}-[0-9a-f]{8}(-[0-9]{1,9})?|import-[0-9a-f]{32})$")]
 DatasetId = Annotated[str, Field(pattern=r"^[0-9]{13}-[0-9a-f]{8}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 StorageKey = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/\x00-\x1f][^\x00-\x1f]*$")]
@@ -497,6 +499,16 @@ class LoraRecord(Message):
     rank: int | None = None
     steps: int | None = None
     created_at: float
+
+
+class LoraLabel(Message):
+    """What a person says of a LoRA: `label.json`, written by the app alone."""
+
+    name: Name | None = None  # None: as the record has it
+    note: Annotated[str, Field(max_length=4000)] = ""
+    tags: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field([], max_length=20)
+    thumb_key: StorageKey | None = None
+    published: Annotated[str, Field(max_length=500)] = ""  # where on the Hugging Face Hub
 
 
 class ImageRecord(Message):

@@ -10,6 +10,7 @@ AtelierError
 ├── ServiceError              something we depend on said no or nothing
 │   ├── StorageError          object storage
 │   ├── RunPodError           RunPod's API, or the local gateway
+│   ├── HubError              the Hugging Face Hub
 │   └── MachineError          the local machine: its S3 server, gateway or workers
 ├── EngineError               training or generation broke inside the engine
 │   ├── OutOfMemory           the GPU or the computer ran out of memory
@@ -56,6 +57,9 @@ class StorageError(ServiceError): ...
 
 
 class RunPodError(ServiceError): ...
+
+
+class HubError(ServiceError): ...
 
 
 class MachineError(ServiceError): ...

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     max_dataset_images: int = 1000
     max_upload_bytes: int = 100 * 2**20  # one file
     max_dataset_bytes: int = 10 * 2**30
+    max_lora_bytes: int = 2 * 2**30  # one imported file
     max_image_pixels: int = 120_000_000
 
     @property

@@ -163,8 +163,16 @@ class LoraKeys(NamedTuple):
         return f"{self.prefix}lora.json"
 
     @property
+    def label(self) -> str:
+        return f"{self.prefix}label.json"
+
+    @property
     def thumb(self) -> str:
         return f"{self.prefix}thumb.webp"
+
+    def chosen_thumb(self, sha256: str) -> str:
+        """Another picture has another key: browsers keep what they have from an address for good."""
+        return f"{self.prefix}thumb-{sha256[:16]}.webp"
 
     def file(self, stem: str) -> str:
         return f"{self.prefix}{stem}.safetensors"
@@ -226,6 +234,7 @@ class Stored(NamedTuple):
     key: str
     bytes: int
     modified_at: float  # seconds since 1970
+    etag: str  # changes with the content
 
 
 class Head(NamedTuple):
@@ -349,7 +358,7 @@ class Bucket:
         with self._errors(prefix):
             reply = self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=limit, **start)
             return [
-                Stored(item["Key"], item["Size"], item["LastModified"].timestamp())
+                Stored(item["Key"], item["Size"], item["LastModified"].timestamp(), item["ETag"].strip('"'))
                 for item in reply.get("Contents", [])
             ]
 

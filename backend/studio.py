@@ -13,6 +13,7 @@ from backend.media import Media, is_loopback
 from backend.pictures import Limits
 from backend.preflight import Preflight
 from backend.presets import Preset, load_presets
+from backend.publishing import Publishing
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
@@ -34,6 +35,7 @@ class Studio:
     generation: Generation
     runs: Runs
     loras: Loras
+    publishing: Publishing
     gallery: Gallery
     media: Media
     limits: Limits
@@ -50,6 +52,7 @@ class Studio:
         datasets = Datasets(storage, limits)
         is_local = is_loopback(settings.runpod_base_url)
         preflight = Preflight(storage, training_endpoint, settings, local=is_local)
+        loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes)
         return cls(
             base_models=base_models,
             default_base_model=_default_base_model(base_models, settings),
@@ -60,7 +63,8 @@ class Studio:
             preflight=preflight,
             generation=Generation(runs, base_models),
             runs=runs,
-            loras=Loras(storage, runs),
+            loras=loras,
+            publishing=Publishing(storage, loras, base_models),
             gallery=Gallery(storage),
             media=Media(storage),
             limits=limits,
@@ -70,6 +74,7 @@ class Studio:
         """Close the connections."""
         self.preflight.close()
         self.runs.close()
+        self.publishing.close()
 
 
 def _default_base_model(base_models: dict[str, BaseModelSpec], settings: Settings) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED_WITH_WORKERS = {"contract", "errors", "settings", "storage", "base_models", "pictures", "toolkit_config"}
+SHARED_WITH_WORKERS = {
+    "contract", "errors", "settings", "storage", "base_models", "pictures", "lora_files", "toolkit_config",
+}  # fmt: skip
 
 
 def imports_of(path: Path) -> set[str]:

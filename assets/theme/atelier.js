@@ -121,9 +121,12 @@ window.atelier = (() => {
   const toast = text => {
     let box = document.querySelector('.atelier-toast');
     if (!box) {
-      box = make('div', { class: 'atelier-toast', role: 'status' });
+      box = make('div', { class: 'atelier-toast', role: 'status', popover: 'manual' });
       document.querySelector('.gradio-container').append(box);
     }
+    // As a popover, opened last, it is seen above a dialog, too.
+    box.hidePopover?.();
+    box.showPopover?.();
     box.textContent = text;
     box.classList.add('shown');
     clearTimeout(toast_timer);
@@ -145,7 +148,7 @@ window.atelier = (() => {
 
   // ---------------------------------------------------------------- where we are
 
-  const TABS = ['train', 'runs', 'generate', 'gallery'];
+  const TABS = ['train', 'runs', 'loras', 'generate', 'gallery'];
   const parameters = () => new URLSearchParams(location.search);
   const address = (changes, replace = false) => {
     const query = parameters();
@@ -157,7 +160,7 @@ window.atelier = (() => {
   const current_tab = () => TABS.find(tab => document.getElementById(`tab-${tab}-button`)?.getAttribute('aria-selected') === 'true');
   const open_tab = tab => { if (current_tab() !== tab) document.getElementById(`tab-${tab}-button`)?.click(); };
   const at_tab = tab => {
-    address({ tab, run: tab === 'runs' ? parameters().get('run') : '' });
+    address({ tab, run: tab === 'runs' ? parameters().get('run') : '', lora: tab === 'loras' ? parameters().get('lora') : '' });
     window.dispatchEvent(new CustomEvent('atelier:tab', { detail: tab }));
     if (tab === 'generate') setTimeout(() => document.querySelector('#prompt textarea')?.focus({ preventScroll: true }), 60);
     window.scrollTo({ top: 0 });

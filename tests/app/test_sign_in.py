@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.door import Door
-from app.session import owner_of
+from app.session import hub_access_of, owner_of
 from app.sign_in import HuggingFace, Loopback, Password, sign_in_for
 from backend.errors import AtelierError
 from backend.settings import Settings
@@ -29,19 +29,27 @@ def whose(request: Request) -> PlainTextResponse:
     return PlainTextResponse(owner_of(request))
 
 
+def publishes_with(request: Request) -> PlainTextResponse:
+    access = hub_access_of(request)
+    return PlainTextResponse(access.token.get_secret_value() if access.token else access.missing)
+
+
 def studio(**settings: Any) -> TestClient:
     """A studio that answers every known address with whose the request is."""
     sign_in = sign_in_for(Settings.model_validate(settings))
     routes = [*sign_in.routes, Route("/", whose), Route("/api/x", whose, methods=["GET", "POST"])]
+    routes.append(Route("/api/hub", publishes_with))
     middleware = [Middleware(SessionMiddleware, secret_key="gradio's"), Middleware(Door, sign_in=sign_in)]
     return TestClient(Starlette(routes=routes, middleware=middleware), base_url="https://127.0.0.1:7860")
 
 
-def signed_in(client: TestClient, name: str, *, orgs: tuple[str, ...] = (), lasts_s: float = 60, sub: str = "") -> str:
+def signed_in(
+    client: TestClient, name: str, *, orgs: tuple[str, ...] = (), lasts_s: float = 60, sub: str = "", **session_has: str
+) -> str:
     """Give a browser the session that Gradio makes once Hugging Face has said who somebody is."""
     user = {"sub": sub or f"number-{name.lower()}", "preferred_username": name,
             "orgs": [{"preferred_username": org} for org in orgs]}  # fmt: skip
-    session = {"oauth_info": {"userinfo": user, "expires_at": time.time() + lasts_s}}
+    session = {"oauth_info": {"userinfo": user, "expires_at": time.time() + lasts_s, **session_has}}
     cookie = itsdangerous.TimestampSigner("gradio's").sign(b64encode(json.dumps(session).encode())).decode()
     client.cookies.set("session", cookie)
     return client.get("/api/x").text
@@ -187,6 +195,34 @@ class TestSpace:
         cookie = studio(**SPACE, public=True).get("/").headers["set-cookie"].lower()
 
         assert {"secure", "httponly", "samesite=none"} <= {part.strip() for part in cookie.split(";")}
+
+
+class TestPublishing:
+    """With whose token a LoRA goes to the Hub, or what is missing."""
+
+    def test_on_a_space_it_is_the_persons_own(self) -> None:
+        client = studio(**SPACE, hf_token="the Space's")
+        signed_in(client, "ann", access_token="ann's", scope="openid profile contribute-repos")
+        assert client.get("/api/hub").text == "ann's"
+
+    def test_a_space_that_did_not_ask_for_the_right_is_told_how(self) -> None:
+        client = studio(**SPACE, hf_token="the Space's")
+        signed_in(client, "ann", access_token="ann's", scope="openid profile")
+        assert "hf_oauth_scopes: [contribute-repos]" in client.get("/api/hub").text
+
+    def test_a_visitor_has_to_sign_in(self) -> None:
+        client = studio(**SPACE, public=True, hf_token="the Space's")
+        client.get("/")
+        assert client.get("/api/hub").text == "Sign in with Hugging Face first."
+
+    def test_on_ones_own_computer_it_is_hf_token(self) -> None:
+        assert studio(hf_token="mine").get("/api/hub").text == "mine"
+        assert "Set HF_TOKEN" in studio(hf_token="").get("/api/hub").text
+
+    def test_who_shares_a_password_shares_no_token(self) -> None:
+        client = studio(atelier_password=PASSWORD, hf_token="the owner's")
+        client.post("/login", data={"password": PASSWORD})
+        assert "from a Space with sign-in" in client.get("/api/hub").text
 
 
 def test_a_space_whose_sign_in_would_be_a_mock_does_not_start() -> None:

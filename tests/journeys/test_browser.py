@@ -160,7 +160,7 @@ def test_every_press_of_generate_is_accounted_for(page: Page, address: str) -> N
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("tab", ["train", "runs", "generate", "gallery"])
+@pytest.mark.parametrize("tab", ["train", "runs", "loras", "generate", "gallery"])
 def test_every_tab_is_accessible_and_fits_a_phone(browser: Browser, address: str, tab: str, scheme: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = context.new_page()

@@ -2,20 +2,17 @@
 
 import hashlib
 import os
-import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
-from safetensors import SafetensorError, safe_open
-
 from backend.errors import LoraRejected, NotFound, StorageError
+from backend.lora_files import check_is_lora
 from backend.storage import Bucket, Head
 
 MAX_CACHE_BYTES = 20 * 2**30
-_LORA_TENSOR = re.compile(r"(lora_[AB]|lora_down|lora_up|lora\.down|lora\.up)(\.|$)")
 
 
 class CachedLora(NamedTuple):
@@ -81,20 +78,6 @@ class LoraCache:
             if path not in keep:
                 path.unlink(missing_ok=True)
                 total -= stat.st_size
-
-
-def check_is_lora(path: Path, name: str) -> None:
-    """Raise LoraRejected unless a file is a whole safetensors file with LoRA layers in it. Reads only its header."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = list(file.keys())
-    except (SafetensorError, OSError) as error:
-        raise LoraRejected(
-            f"The LoRA '{name}' is damaged, cut short or no .safetensors file ({error}).", "Upload it again."
-        ) from error
-    if not any(_LORA_TENSOR.search(tensor) for tensor in tensors):
-        holds = f"{len(tensors)} tensors such as '{tensors[0]}'" if tensors else "no tensors"
-        raise LoraRejected(f"'{name}' is not a LoRA: it holds {holds}.", "Choose a LoRA file.")
 
 
 def tensor_hash(path: Path) -> str:

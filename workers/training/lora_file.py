@@ -11,9 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from backend.contract import BaseModelSpec, TrainingRequest, TrainingSettings
-from backend.errors import LoraRejected
+from backend.lora_files import read_header
 
-MAX_HEADER_BYTES = 100 * 2**20  # what the safetensors library reads at most
 THUMBNAIL_SIDE = 256  # pixels
 # Tools know these families by the names sd-scripts gave them; any other goes by its own.
 _MODELSPEC_NAMES = {
@@ -73,31 +72,14 @@ def stamp(source: Path, target: Path, metadata: dict[str, str]) -> None:
 
     What the file said about itself before is kept where `metadata` doesn't say otherwise.
     """
-    header, offset = _read_header(source)
+    header = read_header(source, source.name)
     with source.open("rb") as file:
-        file.seek(offset)
+        file.seek(header.data_at)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    header["__metadata__"] = {
-        **header.get("__metadata__", {}),
-        **metadata,
-        "modelspec.hash_sha256": f"0x{digest}",
-    }
-    written = json.dumps(header, separators=(",", ":")).encode()
+    said = {**header.metadata, **metadata, "modelspec.hash_sha256": f"0x{digest}"}
+    written = json.dumps({"__metadata__": said, **header.tensors}, separators=(",", ":")).encode()
     written += b" " * (-len(written) % 8)  # readers map the tensors, which begin at a multiple of 8
     with source.open("rb") as old, target.open("wb") as new:
         new.write(len(written).to_bytes(8, "little") + written)
-        old.seek(offset)
+        old.seek(header.data_at)
         shutil.copyfileobj(old, new, 2**20)
-
-
-def _read_header(path: Path) -> tuple[dict[str, dict[str, str]], int]:
-    """Return a safetensors header and where the tensors begin. Raises LoraRejected for another kind of file."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
-            raise LoraRejected(f"{path.name} is no safetensors file, or it is cut short.", "Train it again.")
-        try:
-            header: dict[str, dict[str, str]] = json.loads(file.read(length))
-        except ValueError as error:
-            raise LoraRejected(f"The header of {path.name} is damaged.", "Train it again.") from error
-    return header, 8 + length

@@ -1,0 +1,107 @@
+"""The LoRAs tab as a person meets it: a file from elsewhere becomes a card, gets a name, and makes pictures."""
+
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from safetensors.numpy import save_file
+
+from tests.journeys.test_browser import LONG, SHORT, address, browser, open_tab, page
+
+__all__ = ["address", "browser", "page"]  # fixtures
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA of the tiny model, as ai-toolkit would have left it."""
+    random = numpy.random.default_rng(1)
+    tensors = {}
+    for layer in ("attn.to_q", "attn.to_k", "attn.to_v"):
+        name = f"transformer.single_transformer_blocks.0.{layer}"
+        tensors[f"{name}.lora_A.weight"] = random.normal(0, 0.05, (4, 256)).astype("float32")
+        tensors[f"{name}.lora_B.weight"] = random.normal(0, 0.05, (256, 4)).astype("float32")
+    path = tmp_path_factory.mktemp("elsewhere") / "Toy robot.safetensors"
+    save_file(tensors, path, metadata={"ss_tag_frequency": json.dumps({"1_t0y": {"t0y": 1}}), "name": "Toy robot"})
+    return path
+
+
+def import_files(page: Page, *paths: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Import a file").click(timeout=SHORT)
+    chooser.value.set_files(paths)
+
+
+def test_a_file_from_elsewhere_becomes_a_lora_that_makes_pictures(
+    page: Page, address: str, toy: Path, tmp_path: Path
+) -> None:
+    page.goto(f"{address}/?tab=loras")
+    expect(page.get_by_role("heading", name="No LoRAs yet")).to_be_visible(timeout=SHORT)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(toy.read_bytes()[:-1])
+    import_files(page, toy, broken)
+    expect(page.get_by_text("Toy robot is here, for Tiny FLUX.")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_label("LoRAs that were not taken")).to_contain_text("'broken' is damaged, cut short")
+
+    # By keyboard: open the card, rename it, and come back to where one was.
+    card = page.get_by_role("button", name="Open Toy robot")
+    expect(card).to_be_visible(timeout=SHORT)
+    card.focus()
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("dialog", name="Toy robot")
+    expect(panel.get_by_role("button", name="Close", exact=True)).to_be_focused(timeout=SHORT)
+    assert "lora=import-" in page.url
+    panel.get_by_label("Name").fill("Grandma's robot")
+    panel.get_by_label("Tags").fill("toy, blue")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Grandma's robot")).to_be_visible(timeout=SHORT)
+    page.keyboard.press("Escape")
+    renamed = page.get_by_role("button", name="Open Grandma's robot")
+    expect(renamed).to_be_focused(timeout=SHORT)
+
+    page.reload()
+    renamed.click(timeout=SHORT)
+    expect(page.get_by_label("Tags")).to_have_value("toy, blue", timeout=SHORT)
+    page.get_by_role("button", name="Prompt with it").click()
+    prompt = page.get_by_label("Prompt", exact=True)
+    expect(prompt).to_have_value("t0y", timeout=SHORT)
+    expect(page.get_by_label("Chosen LoRAs")).to_contain_text("Grandma's robot", timeout=SHORT)
+    prompt.press("Control+Enter")
+    expect(page.locator(".image-feed article").first.locator("img")).to_have_count(4, timeout=LONG)
+
+
+def test_its_picture_becomes_its_thumbnail_and_it_can_be_deleted(page: Page, address: str, toy: Path) -> None:
+    page.goto(f"{address}/?tab=loras")
+    page.get_by_role("button", name="Open Grandma's robot").click(timeout=SHORT)
+    page.get_by_role("button", name="Picture 1, enlarge").click(timeout=SHORT)
+    page.get_by_role("button", name="Use as thumbnail").click(timeout=SHORT)
+    expect(page.locator(".lora-panel img.cover")).to_be_visible(timeout=SHORT)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_text("The pictures made with it stay")).to_be_visible(timeout=SHORT)
+    page.get_by_role("dialog", name="Delete").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("heading", name="No LoRAs yet")).to_be_visible(timeout=SHORT)
+    open_tab(page, "Gallery")
+    expect(page.locator(".gallery-wall .tiles img")).to_have_count(4, timeout=SHORT)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_cards_and_panel_are_accessible(browser: Browser, address: str, toy: Path, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{address}/?tab=loras")
+    import_files(page, toy)
+    expect(page.get_by_role("button", name="Open Toy robot")).to_be_visible(timeout=SHORT)
+    page.wait_for_timeout(400)  # transitions
+    cards = Axe().run(page)
+    page.get_by_role("button", name="Open Toy robot").click()
+    expect(page.get_by_role("button", name="Prompt with it")).to_be_visible(timeout=SHORT)
+    page.wait_for_timeout(400)
+    panel = Axe().run(page)
+    fits = page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+    assert cards.violations_count == 0, cards.generate_report()
+    assert panel.violations_count == 0, panel.generate_report()
+    assert fits
