@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from backend.base_models import load_base_models
 from backend.contract import BaseModelSpec
 from backend.datasets import Datasets
-from backend.gallery import Gallery
+from backend.gallery import Gallery, index_path
 from backend.generation import Generation
 from backend.loras import Loras
 from backend.media import Media, is_loopback
@@ -54,13 +54,14 @@ class Studio:
             generation=Generation(runs, base_models),
             runs=runs,
             loras=Loras(storage, runs),
-            gallery=Gallery(storage),
+            gallery=Gallery(storage, index_path(settings)),
             media=Media(storage),
             limits=limits,
         )
 
     def close(self) -> None:
         """Close the connections."""
+        self.gallery.close()
         self.runs.close()
 
 
