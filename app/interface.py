@@ -38,9 +38,9 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate_tab = generate.build(studio)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
-                gallery.build()
+                gallery_tab = gallery.build()
         view = picture_view()
-        _wire(_Shell(bar, view, tabs), train_tab, runs_tab, generate_tab)
+        _wire(_Shell(bar, view, tabs), train_tab, runs_tab, generate_tab, gallery_tab)
     # Gradio's default lets one handler of a kind run at a time, for everybody.
     page.queue(default_concurrency_limit=20, max_size=_MAX_QUEUED, api_open=False)
     # The queue looks for work a thousand times a second, 4 % of a core; nothing of ours waits in it.
@@ -72,7 +72,13 @@ def _head() -> str:
     return f"<style>{shell}\n.gradio-container {{\n{widgets}\n}}</style><script>{script}</script>"
 
 
-def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, generate_tab: generate.GenerateTab) -> None:
+def _wire(
+    shell: _Shell,
+    train_tab: train.TrainTab,
+    runs_tab: runs.RunsTab,
+    generate_tab: generate.GenerateTab,
+    gallery_tab: gallery.GalleryTab,
+) -> None:
     def prompt_lora(prompt: str, event: gr.EventData) -> tuple[Any, ...]:
         return (gr.Tabs(selected="generate"), *generate_tab.handlers.prompt_lora(event, prompt))
 
@@ -89,4 +95,5 @@ def _wire(shell: _Shell, train_tab: train.TrainTab, runs_tab: runs.RunsTab, gene
     ).then(None, None, None, js="() => document.getElementById('start').classList.remove('busy')", **QUICK)
     form = generate_tab.form
     runs_tab.card.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
-    shell.view.reuse(reuse, None, [shell.tabs, *form], **QUICK)
+    for source in (shell.view, gallery_tab.drop):
+        source.reuse(reuse, None, [shell.tabs, *form], **QUICK)

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from app.identifiers import image_id_in
 from app.routes.answer import answer, attachment, json_of
-from app.routes.body import answer_file, answer_json
+from app.routes.body import answer_file, answer_form, answer_json
 from app.views.gallery import GalleryViews
 from backend.contract import ImageId, Message
 from backend.errors import InvalidRequest
@@ -47,7 +47,7 @@ def routes(studio: Studio) -> list[Route]:
         Route("/api/gallery/summary", answer(pictures.summary)),
         Route("/api/gallery/delete", answer_json(PicturesMessage, pictures.delete), methods=["POST"]),
         Route("/api/gallery/favourite", answer_json(FavouritesMessage, pictures.favourite), methods=["POST"]),
-        Route("/api/gallery/download", answer_json(PicturesMessage, pictures.download), methods=["POST"]),
+        Route("/api/gallery/download", answer_form(PicturesMessage, pictures.download), methods=["POST"]),
         Route("/api/gallery/read", read, methods=["POST"]),
         Route(one, answer(pictures.one)),
         Route(f"{one}/workflow", answer(pictures.workflow)),

@@ -75,11 +75,14 @@ def test_an_impossible_picture_is_not_found(browser: TestClient) -> None:
 def test_pictures_are_downloaded_as_one_archive(browser: TestClient, past: Past) -> None:
     records = [past.picture(f"number {number}") for number in range(3)]
 
-    reply = browser.post("/api/gallery/download", json={"image_ids": [record.id for record in records]})
+    told = {"message": json.dumps({"image_ids": [record.id for record in records]})}
+    reply = browser.post("/api/gallery/download", data=told)
+    refused = browser.post("/api/gallery/download", data={"message": "{"})
 
     assert reply.headers["content-disposition"].startswith("attachment")
     with zipfile.ZipFile(io.BytesIO(reply.content)) as archive:
         assert len(archive.namelist()) == 3
+    assert refused.status_code == 400
 
 
 def test_a_picture_of_comfyuis_gives_its_workflow(browser: TestClient, past: Past, storage: Storage) -> None:
