@@ -88,7 +88,13 @@ const render = () => {
   // What has the keyboard stays, wherever the page is scrolled to.
   if (items[focused] && !near.includes(focused)) focused < near[0] ? near.unshift(focused) : near.push(focused);
   const wanted = new Set(near.map(index => ids[index]));
-  for (const [id, node] of shown) if (!wanted.has(id)) { node.remove(); shown.delete(id); }
+  for (const [id, node] of shown) {
+    if (wanted.has(id)) continue;
+    // Without its address it no longer holds up those that are wanted now.
+    node.querySelector('img').removeAttribute('src');
+    node.remove();
+    shown.delete(id);
+  }
   let cursor = wall.firstChild;
   for (const index of near) {
     const item = items[index], node = shown.get(item.image_id) || tile(item);
