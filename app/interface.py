@@ -45,10 +45,10 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
                 generate_tab = generate.build(studio)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
-                gallery.build()
+                gallery_tab = gallery.build()
         train_page.select(**train_tab.setup.look_ahead)
         view = picture_view()
-        _wire(_Shell(bar, view, tabs), train_tab, runs_tab, loras_tab, generate_tab)
+        _wire(_Shell(bar, view, tabs), train_tab, runs_tab, loras_tab, generate_tab, gallery_tab)
     # Gradio's default lets one handler of a kind run at a time, for everybody.
     page.queue(default_concurrency_limit=20, max_size=_MAX_QUEUED, api_open=False)
     # The queue looks for work a thousand times a second, 4 % of a core; nothing of ours waits in it.
@@ -86,6 +86,7 @@ def _wire(
     runs_tab: runs.RunsTab,
     loras_tab: loras.LorasTab,
     generate_tab: generate.GenerateTab,
+    gallery_tab: gallery.GalleryTab,
 ) -> None:
     def prompt_lora(prompt: str, event: gr.EventData) -> tuple[Any, ...]:
         return (gr.Tabs(selected="generate"), *generate_tab.handlers.prompt_lora(event, prompt))
@@ -108,4 +109,5 @@ def _wire(
     runs_tab.card.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
     runs_tab.card.clone(train_alike, None, [shell.tabs, train_tab.dataset.bar, *train_tab.setup.form], **QUICK)
     loras_tab.panel.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
-    shell.view.reuse(reuse, None, [shell.tabs, *form], **QUICK)
+    for source in (shell.view, gallery_tab.drop):
+        source.reuse(reuse, None, [shell.tabs, *form], **QUICK)

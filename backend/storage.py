@@ -203,6 +203,11 @@ class ImageKeys(NamedTuple):
     def record(self) -> str:
         return f"{record_prefix(self.owner)}{self.image_id}.json"
 
+    @property
+    def favourite(self) -> str:
+        """Is there while somebody likes the picture."""
+        return f"{favourite_prefix(self.owner)}{self.image_id}.json"
+
     @classmethod
     def of_run(cls, owner: str, run_id: RunId, index: int, output_format: OutputFormat = "png") -> "ImageKeys":
         """A run's pictures have fixed keys, so a run that is done again overwrites and never doubles them."""
@@ -212,6 +217,16 @@ class ImageKeys(NamedTuple):
 def record_prefix(owner: str) -> str:
     """Where the records of all of an owner's pictures lie, newest first."""
     return f"records/{owner}/"
+
+
+def favourite_prefix(owner: str) -> str:
+    """Where the marks of an owner's favourite pictures lie."""
+    return f"favourites/{owner}/"
+
+
+def removal_prefix(owner: str) -> str:
+    """Where it is noted for a day which pictures an owner deleted, newest first."""
+    return f"removals/{owner}/"
 
 
 def is_of(owner: str, key: str) -> bool:

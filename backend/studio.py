@@ -6,7 +6,7 @@ from backend.base_models import load_base_models
 from backend.contract import BaseModelSpec
 from backend.datasets import Datasets
 from backend.estimate import Estimates
-from backend.gallery import Gallery
+from backend.gallery import Gallery, index_path
 from backend.generation import Generation
 from backend.loras import Loras
 from backend.media import Media, is_loopback
@@ -65,13 +65,14 @@ class Studio:
             runs=runs,
             loras=loras,
             publishing=Publishing(storage, loras, base_models),
-            gallery=Gallery(storage),
+            gallery=Gallery(storage, index_path(settings)),
             media=Media(storage),
             limits=limits,
         )
 
     def close(self) -> None:
         """Close the connections."""
+        self.gallery.close()
         self.preflight.close()
         self.runs.close()
         self.publishing.close()

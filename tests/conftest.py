@@ -41,7 +41,8 @@ def storage_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setti
     loop = LoopThread()
     store = ObjectStore(tmp_path_factory.mktemp("store"))
     loop.run(store.start())
-    yield Settings.model_validate({name.lower(): value for name, value in store.environment.items()})
+    home = {"ATELIER_HOME": str(tmp_path_factory.mktemp("home"))}
+    yield Settings.model_validate({name.lower(): value for name, value in (store.environment | home).items()})
     loop.run(store.stop())
     loop.close()
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -24,20 +25,17 @@ B = TypeVar("B", bound=BaseModel)
 
 def answer_json(kind: type[B], endpoint: Callable[[str, B, Request], Response]) -> Callable[[Request], object]:
     """Like `answer`, for an endpoint that is sent a message."""
+    return _answer_message(kind, endpoint, lambda body: body)
 
-    async def respond(request: Request) -> Response:
-        try:
-            owner = owner_of(request)
-            data = b"".join([piece async for piece in pieces(request, _MOST_JSON_BYTES)])
-            try:
-                message = kind.model_validate_json(data)
-            except ValidationError as error:
-                raise InvalidRequest(explain(error), "Reload the page.") from error
-            return await run_in_threadpool(endpoint, owner, message, request)
-        except Exception as error:
-            return in_response(error)
 
-    return respond
+def answer_form(kind: type[B], endpoint: Callable[[str, B, Request], Response]) -> Callable[[Request], object]:
+    """Like `answer_json`, for a form whose field 'message' holds the JSON: a browser saves what it gets as it comes."""
+
+    def message_in(body: bytes) -> bytes:
+        fields = dict(parse_qsl(body.decode(errors="replace")))
+        return fields.get("message", "").encode()
+
+    return _answer_message(kind, endpoint, message_in)
 
 
 def answer_file(
@@ -81,3 +79,21 @@ async def pieces(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
         if received > most_bytes:
             raise InvalidRequest(f"It is over {most_bytes // 2**20} MB.", "Send less at a time.")
         yield piece
+
+
+def _answer_message(
+    kind: type[B], endpoint: Callable[[str, B, Request], Response], message_in: Callable[[bytes], bytes]
+) -> Callable[[Request], object]:
+    async def respond(request: Request) -> Response:
+        try:
+            owner = owner_of(request)
+            data = b"".join([piece async for piece in pieces(request, _MOST_JSON_BYTES)])
+            try:
+                message = kind.model_validate_json(message_in(data))
+            except ValidationError as error:
+                raise InvalidRequest(explain(error), "Reload the page.") from error
+            return await run_in_threadpool(endpoint, owner, message, request)
+        except Exception as error:
+            return in_response(error)
+
+    return respond

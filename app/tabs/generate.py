@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.identifiers import image_id_in
 from app.session import owner_of
 from app.tabs.choices import QUICK, base_model_dropdown, size_choices, with_size
+from app.tabs.reuse import made_in
 from app.widgets.image_feed import image_feed
 from app.widgets.lora_picker import lora_picker
 from app.widgets.message import message, said
@@ -68,19 +68,31 @@ class GenerateHandlers:
         )  # fmt: skip
 
     def reuse(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        """Fill the form with everything that made one picture."""
+        """Fill the form with what made a picture, or a part of that."""
         try:
-            record = self._studio.gallery.open(owner_of(request), image_id_in(event.image_id))
-            spec = self._studio.base_models.get(record.base_model)
-            if spec is None:
-                raise InvalidRequest(f"The base model '{record.base_model}' is not here any more.")
+            made = made_in(event, owner_of(request), self._studio)
+            spec = self._studio.base_models.get(made.base_model)
+            if spec is None and made.part in ("all", "variations") and not hasattr(event, "settings"):
+                raise InvalidRequest(f"The base model '{made.base_model}' is not here any more.")
         except Exception as error:
             return (*[gr.skip()] * 8, said("generate", in_words(error)))
-        choices = with_size(size_choices(spec.sizes), record.width, record.height)
-        size = gr.Radio(choices=choices, value=f"{record.width}x{record.height}")
-        picked = picker_value(spec, [use.model_dump() for use in record.loras])
+        keep = gr.skip()
+        seed = keep if made.seed is None else str(made.seed)
+        if made.part == "prompt":
+            return (made.prompt, *[keep] * 7, said("generate"))
+        if made.part == "seed":
+            return (*[keep] * 5, seed, keep, keep, said("generate"))
+        if made.part == "variations":
+            seed = ""
+        picked = size = keep
+        if spec:
+            picked = picker_value(spec, [use.model_dump() for use in made.loras])
+            if made.width and made.height:
+                choices = with_size(size_choices(spec.sizes), made.width, made.height)
+                size = gr.Radio(choices=choices, value=f"{made.width}x{made.height}")
         return (
-            record.prompt, spec.id, picked, size, 1, str(record.seed), record.steps, record.guidance, said("generate"),
+            made.prompt or keep, spec.id if spec else keep, picked, size, 4 if made.part == "variations" else 1, seed,
+            made.steps or keep, keep if made.guidance is None else made.guidance, said("generate"),
         )  # fmt: skip
 
 

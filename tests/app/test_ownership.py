@@ -101,7 +101,9 @@ def everything(storage: Storage) -> dict[str, tuple[int, float]]:
     """What is stored of the local owner."""
     prefixes = [f"{kind}/{LOCAL_OWNER}/" for kind in ("datasets", "runs", "loras")]
     in_loras = (storage.loras.list_all(prefix) for prefix in prefixes)
-    in_outputs = (storage.outputs.list_all(f"{kind}/{LOCAL_OWNER}/") for kind in ("images", "thumbs", "records"))
+    in_outputs = (
+        storage.outputs.list_all(f"{kind}/{LOCAL_OWNER}/") for kind in ("images", "thumbs", "records", "favourites")
+    )
     stored = itertools.chain(*in_loras, *in_outputs)
     return {each.key: (each.bytes, each.modified_at) for each in stored}
 
@@ -160,6 +162,21 @@ def test_no_route_shows_or_changes_what_is_somebody_elses(
                     assert MARK not in reply.text, (method, address)
                     tried += 1
     assert tried > 50
+    assert everything(storage) == before
+
+
+def test_many_pictures_at_once_are_ones_own(client: TestClient, things: Things, storage: Storage) -> None:
+    before = everything(storage)
+    told = {"image_ids": [things.image_id]}
+    for action, message in (("delete", told), ("download", told), ("favourite", told | {"favourite": True})):
+        sent = {"data": {"message": json.dumps(message)}} if action == "download" else {"json": message}
+        reply = client.post(f"/api/gallery/{action}", headers=STRANGER, **sent)
+        assert (reply.status_code < 300, MARK in reply.text) == (True, False), action
+    for path in ("/api/gallery", "/api/gallery/summary"):
+        for query in ({}, {"q": MARK}, {"liked": "1"}, {"lora": things.keys[0]}, {"base": "tiny-flux"}):
+            reply = client.get(path, headers=STRANGER, params=query)
+            assert MARK not in reply.text
+            assert things.image_id not in reply.text
     assert everything(storage) == before
 
 

@@ -9,8 +9,6 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from safetensors.numpy import save_file
 
-from tests.journeys.test_browser import LONG, SHORT, address, browser, open_tab, page
-
 __all__ = ["address", "browser", "page"]  # fixtures
 
 

@@ -8,6 +8,7 @@ from app.widgets import widget
 def picture_view() -> gr.HTML:
     """Return the view. It opens on the window's event 'atelier:picture' with {ids, at, near_end}.
 
-    Triggers 'reuse' with {"image_id"}. It stands beside the tabs: a dialog inside a hidden tab would stay hidden.
+    Triggers 'reuse' with {"image_id", "part"}. It stands beside the tabs: a dialog inside a hidden tab would stay
+    hidden.
     """
     return widget("picture_view")

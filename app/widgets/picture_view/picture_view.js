@@ -1,7 +1,10 @@
-const { make, get, post, toast, ago, confirm } = atelier;
+const { make, get, post, toast, ago, confirm, tell, open_tab, open_run } = atelier;
 const view = element.querySelector('.picture-view');
+const HEART = 'M12 20s-7.500-4.600-7.500-10.200A4.300 4.300 0 0 1 12 7.200a4.300 4.300 0 0 1 7.500 2.600C19.500 15.400 12 20 12 20z';
 // The pictures to turn through, named by whoever opened the view, who may add more as the end comes near.
 let list = [], at = 0, near_end = null, picture = null;
+
+// ---------------------------------------------------------------- which picture
 
 const open = detail => {
   [list, at, near_end] = [detail.ids, detail.at, detail.near_end];
@@ -23,16 +26,25 @@ const turn = by => {
   at += by;
   show();
 };
-const fact = (name, value) => value === '' || value === null ? [] : [make('dt', { text: name }), make('dd', { text: value })];
-const button = (label, work, kind = '') => make('button', { type: 'button', class: `button ${kind}`, text: label, onclick: work });
+
+// ---------------------------------------------------------------- what can be done with it
+
+const attempt = async work => { try { await work(); } catch (error) { toast(error.message); } };
 const copy = async () => {
   try { await navigator.clipboard.writeText(picture.prompt); toast('Prompt copied'); } catch { toast('The browser did not allow copying.'); }
 };
+const like = () => attempt(async () => {
+  const liked = picture, favourite = !liked.favourite;
+  await post('/api/gallery/favourite', { image_ids: [liked.image_id], favourite });
+  liked.favourite = favourite;
+  tell('liked', { ids: [liked.image_id], favourite });
+  if (picture === liked) view.querySelector('.like').setAttribute('aria-pressed', String(favourite));
+});
 const remove = async () => {
   const doomed = picture.image_id;
   if (!await confirm({ title: 'Delete this picture?', text: 'It is deleted for good, with its settings.', yes: 'Delete' })) return;
-  try { await post(`/api/gallery/${doomed}/delete`); } catch (error) { toast(error.message); return; }
-  window.dispatchEvent(new CustomEvent('atelier:deleted', { detail: doomed }));
+  try { await post('/api/gallery/delete', { image_ids: [doomed] }); } catch (error) { toast(error.message); return; }
+  tell('deleted', [doomed]);
   // The list is its owner's, who may have taken the picture out by now.
   if (list.includes(doomed)) list.splice(list.indexOf(doomed), 1);
   toast('Picture deleted');
@@ -40,30 +52,66 @@ const remove = async () => {
   at = Math.min(at, list.length - 1);
   show();
 };
-const reuse = () => { view.close(); trigger('reuse', { image_id: picture.image_id }); };
+const workflow = () => attempt(async () => {
+  const reply = await fetch(`/api/gallery/${picture.image_id}/workflow`, { signal: AbortSignal.timeout(60000) }).catch(() => { throw new Error('The studio does not answer.'); });
+  if (!reply.ok) throw new Error((await reply.json()).error);
+  const address = URL.createObjectURL(await reply.blob());
+  make('a', { href: address, download: `${picture.image_id}-workflow.json` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+});
+const reuse = part => () => { view.close(); trigger('reuse', { image_id: picture.image_id, part }); };
+const leave = work => () => { view.close(); work(); };
+
+// ---------------------------------------------------------------- what is known of it
+
+const fact = (name, value) => value === '' || value === null ? [] : [make('dt', { text: name }), make('dd', { text: value })];
+const button = (label, work, kind = '') => make('button', { type: 'button', class: `button ${kind}`, text: label, onclick: work });
+const step = (kind, name, detail, work) => make('li', { class: work ? null : 'gone' }, make('small', { text: kind }),
+  work ? make('button', { type: 'button', text: name, onclick: leave(work) }) : make('span', { text: name }), make('em', { text: detail }));
+// One LoRA and where it came from: each a click away, and what is gone is said.
+const origin = from => make('ol', { class: 'origin' },
+  step('LoRA', from.name, `× ${from.strength}${from.there ? '' : ' · deleted'}`, () => tell('find', { lora: from.key })),
+  !from.run_id ? step('Training', 'Imported', 'no training here') : from.run_there
+    ? step('Training', 'Open the run', from.step === null ? '' : `checkpoint of step ${from.step.toLocaleString()}`, () => open_run(from.run_id)) : step('Training', 'Deleted', ''),
+  !from.dataset_id ? '' : from.dataset_there
+    ? step('Dataset', from.dataset_name, `${from.pictures.toLocaleString()} pictures`, () => { open_tab('train'); tell('dataset-made', from.dataset_id); })
+    : step('Dataset', from.dataset_name, 'deleted'));
+const heart = () => {
+  const pressed = make('button', { type: 'button', class: 'like', 'aria-label': 'Favourite', 'aria-pressed': String(picture.favourite), title: 'Favourite (F)', onclick: like });
+  const drawing = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+  drawing.setAttribute('viewBox', '0 0 24 24');
+  drawing.setAttribute('aria-hidden', 'true');
+  path.setAttribute('d', HEART);
+  drawing.append(path);
+  pressed.append(drawing);
+  return pressed;
+};
 const paint = () => {
-  const focus = document.activeElement?.className;
+  const focus = view.contains(document.activeElement) ? document.activeElement.className : '';
   view.replaceChildren(
     make('div', { class: 'stage' },
-      make('img', { src: picture.url, alt: picture.prompt }),
+      make('img', { src: picture.url, alt: picture.prompt, style: `--shape:${picture.width / picture.height}` }),
       make('button', { type: 'button', class: 'turn before', 'aria-label': 'Newer picture', disabled: at === 0, text: '‹', onclick: () => turn(-1) }),
       make('button', { type: 'button', class: 'turn after', 'aria-label': 'Older picture', disabled: at === list.length - 1, text: '›', onclick: () => turn(1) })),
     make('aside', {},
-      make('div', { class: 'bar' }, make('small', { text: ago(picture.created_at) }), make('button', { type: 'button', class: 'close', 'aria-label': 'Close', text: '×', onclick: () => view.close() })),
+      make('div', { class: 'bar' }, make('small', { text: ago(picture.created_at) }), make('span', {}, heart(), make('button', { type: 'button', class: 'close', 'aria-label': 'Close', text: '×', onclick: () => view.close() }))),
       make('div', {}, make('h2', { text: 'Prompt' }), make('p', { class: 'prompt', text: picture.prompt }), button('Copy prompt', copy, 'small')),
       make('dl', {}, ...fact('Seed', picture.seed), ...fact('Size', `${picture.width} × ${picture.height}`), ...fact('Steps', picture.steps), ...fact('Guidance', picture.guidance),
-        ...fact('Base model', picture.base_model), ...picture.loras.flatMap(lora => fact('LoRA', lora)), ...fact('Without', picture.negative_prompt)),
-      make('div', { class: 'doings' }, button('Reuse prompt, seed and settings', reuse, 'primary'),
-        make('a', { class: 'button', href: picture.download, download: '', text: 'Download PNG' }), button('Delete', remove, 'danger-quiet'))));
-  (focus && view.querySelector(`.${focus.split(' ').join('.')}:not(:disabled)`) || view.querySelector('.close')).focus();
+        ...fact('Base model', picture.base_model_there ? picture.base_model : `${picture.base_model} (not here any more)`), ...fact('Without', picture.negative_prompt)),
+      picture.origins.length ? make('div', { class: 'origins' }, make('h2', { text: 'Where it comes from' }), ...picture.origins.map(origin)) : '',
+      make('div', { class: 'doings' },
+        button('Reuse everything', reuse('all'), 'primary'), button('Prompt only', reuse('prompt')), button('Seed only', reuse('seed')), button('Variations', reuse('variations')), button('Use as start', reuse('img2img')),
+        make('a', { class: 'button', href: picture.download, download: '', text: 'Download PNG' }), button('Workflow', workflow), button('Delete', remove, 'danger-quiet wide'))));
+  (focus && view.querySelector(`.${focus.trim().split(/\s+/).join('.')}:not(:disabled)`) || view.querySelector('.close')).focus();
 };
 view.addEventListener('keydown', event => {
   if (event.key === 'ArrowLeft') turn(-1);
   if (event.key === 'ArrowRight') turn(1);
+  if (event.key.toLowerCase() === 'f' && !event.ctrlKey && !event.metaKey && picture) like();
 });
 view.addEventListener('click', event => { if (event.target === view) view.close(); });
 view.addEventListener('close', () => {
   view.replaceChildren();
-  window.dispatchEvent(new CustomEvent('atelier:closed', { detail: list[at] }));
+  tell('closed', list[at]);
 });
 window.addEventListener('atelier:picture', event => open(event.detail));
