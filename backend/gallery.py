@@ -86,6 +86,8 @@ class Gallery:
     def workflow(self, owner: str, image_id: ImageId) -> tuple[str, bytes]:
         """Return a file name, and the ComfyUI graph that made the picture. Raises NotFound when there was none."""
         record = self.open(owner, image_id)
+        if PurePosixPath(record.key).suffix != ".png":
+            raise NotFound("Only a PNG keeps its ComfyUI workflow.", "Ask for PNG when you make the picture.")
         with tempfile.TemporaryDirectory(prefix="atelier-picture-") as folder:
             path = Path(folder) / "picture.png"
             self._bucket.download(record.key, path)

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from safetensors.numpy import save_file
 
-__all__ = ["address", "browser", "page"]  # fixtures
+from tests.journeys.test_browser import LONG, SHORT, open_tab
 
 
 @pytest.fixture(scope="module")
