@@ -113,7 +113,8 @@ def test_the_lora_makes_pictures_that_the_gallery_keeps(
     assert picture.size == (128, 128)
     assert "a zorbot" in picture.info["parameters"]
     assert "Seed: 5" in picture.info["parameters"]
-    record = studio.gallery.open("local", studio.gallery.page("local").image_ids[0])
+    studio.gallery.bring_up_to_date("local")
+    record = studio.gallery.open("local", studio.gallery.page("local").rows[0].image_id)
     assert record.prompt == "a zorbot"
     assert record.loras == [lora]
 

@@ -1,7 +1,7 @@
 const { make, get, post, open_tab, parameters, tell, toast } = atelier;
 const root = element.querySelector('.gallery-wall'), wall = root.querySelector('.tiles'), end = root.querySelector('.end');
 const notice = root.querySelector('.poll-notice'), empty = root.querySelector('.empty-state'), fresh_button = root.querySelector('.fresh');
-const NEAR = 900, LOOK_MS = 10000, HEART = '<path d="M12 20s-7.500-4.600-7.500-10.200A4.300 4.300 0 0 1 12 7.200a4.300 4.300 0 0 1 7.500 2.600C19.500 15.400 12 20 12 20z"/>';
+const NEAR = 900, LOOK_MS = 10000, HEART = 'M12 20s-7.500-4.600-7.500-10.200A4.300 4.300 0 0 1 12 7.200a4.300 4.300 0 0 1 7.500 2.600C19.500 15.400 12 20 12 20z';
 // `ids` follows `items` in place: the picture view turns through it. `shown` are the tiles that are on the page.
 const items = [], ids = [], shown = new Map(), selected = new Set();
 let after = '', finished = false, busy = false, round = 0, fresh = [], focused = 0, anchor = null;
@@ -76,7 +76,9 @@ const dress = (node, item, index) => {
   heart.setAttribute('viewBox', '0 0 24 24');
   heart.setAttribute('class', 'heart');
   heart.setAttribute('aria-hidden', 'true');
-  heart.innerHTML = HEART;
+  const outline = document.createElementNS(heart.namespaceURI, 'path');
+  outline.setAttribute('d', HEART);
+  heart.append(outline);
   node.append(heart);
 };
 const render = () => {

@@ -139,13 +139,14 @@ async def test_another_format_is_stored_as_such_and_deleted_like_any(
     image = (await work_of(SquareEngine(), tmp_path)(new_run(output_format=output_format))).images[0]
     assert image.key.endswith(suffix)
     image_id = Path(image.key).stem
-    gallery = Gallery(storage)
+    gallery = Gallery(storage, tmp_path / "gallery.db")
     assert gallery.open(owner, image_id).key == image.key
     content_type, data = await asyncio.to_thread(opened, image.url)
     assert content_type == f"image/{output_format}"
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.format == output_format.upper()
     gallery.delete(owner, [image_id])
+    gallery.close()
     assert not storage.outputs.exists(image.key)
     assert not storage.outputs.exists(image.thumb_key)
 
