@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 SHORT = 10_000  # milliseconds for the page to react on a busy machine
 LONG = 120_000  # milliseconds for a training or a picture
@@ -76,6 +76,23 @@ def test_a_messy_folder_becomes_a_dataset(page: Page, address: str, tmp_path: Pa
     expect(page.get_by_text("5 pictures", exact=True)).to_be_visible(timeout=SHORT)
     kept = [page.get_by_label(f"Caption for {number}.png").input_value() for number in range(5)]
     assert kept == ["a shape that never ends", "", "", "another one", ""]
+
+
+def test_datasets_that_could_not_be_listed_are_asked_for_again(page: Page, address: str) -> None:
+    failed: list[Route] = []
+
+    def serve(route: Route) -> None:
+        if len(failed) == 2:
+            route.continue_()
+            return
+        failed.append(route)
+        route.fulfill(status=503, json={"error": "Storage does not answer."})
+
+    page.route(re.compile("/api/datasets$"), serve)
+    page.goto(address)
+    expect(page.get_by_text("Storage does not answer.")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_label("Dataset", exact=True)).not_to_have_value("", timeout=SHORT)
+    expect(page.get_by_text("Storage does not answer.")).to_have_count(0)
 
 
 def test_every_press_of_generate_is_accounted_for(page: Page, address: str) -> None:

@@ -8,7 +8,7 @@ const one = () => datasets.find(each => each.dataset_id === chosen);
 const address = (what = '') => `/api/datasets/${chosen}${what}`;
 
 const draw = () => {
-  root.hidden = !datasets.length;
+  root.hidden = !datasets.length && !problem.textContent;
   select.replaceChildren(make('option', { value: NEW, text: 'New dataset…' }),
     ...datasets.map(each => make('option', { value: each.dataset_id, text: `${each.name} · ${each.pictures.toLocaleString()}` })));
   select.value = chosen;
@@ -26,13 +26,16 @@ const open = id => {
 };
 
 const list = async () => {
+  let answered = true;
   try {
     datasets = (await get('/api/datasets')).datasets;
     problem.textContent = '';
   } catch (error) {
     problem.textContent = error.message;
+    answered = false;
   }
   draw();
+  return answered;
 };
 
 const attempt = async work => {
@@ -86,4 +89,8 @@ window.addEventListener('atelier:pictures', event => {
 const count = pictures => { if (pictures !== counted) { counted = pictures; trigger('counted', { pictures }); } };
 // The server opens one after it made it.
 watch('value', async () => { if (props.value?.dataset_id) { await list(); open(props.value.dataset_id); } });
-list().then(() => open(datasets[0]?.dataset_id ?? NEW));
+const begin = async () => {
+  for (let pause = 1000; !await list(); pause = Math.min(30000, 2 * pause)) await new Promise(resolve => setTimeout(resolve, pause));
+  if (!one()) open(datasets[0]?.dataset_id ?? NEW);
+};
+begin();
