@@ -59,6 +59,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 # How much of a picture that one starts from is drawn anew. Far less would mean a schedule of a million steps.
 Denoise = Annotated[float, Field(ge=0.01, le=1)]
 RunKind = Literal["train", "image"]
+Wish = Literal["save", "sample"]  # what a person may ask of a training in between
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -406,6 +407,7 @@ class Progress(Message):
     seconds_left: float | None = None
     message: str = ""
     preview_key: StorageKey | None = None  # the picture so far; its content changes under the same key
+    takes_wishes: bool = False  # whether it saves and samples in between when somebody asks
     checkpoints: list[Checkpoint] = []
     samples: list[Sample] = []
 
@@ -474,12 +476,16 @@ class JobFailure(Message):
 
 
 class Submission(Message):
-    """Which RunPod job carries a run: `job.json`, written by the app after each submission."""
+    """Which RunPod job carries a run, and what was asked of it since: `job.json`, written by the app alone."""
 
     run_id: RunId
     attempt: int
     job_id: str
     submitted_at: float
+    cancelled: bool = False  # somebody asked for its end
+    # How often somebody asked for a checkpoint, or for samples, in between: the worker goes by the difference.
+    saves: int = 0
+    samplings: int = 0
 
 
 class LoraRecord(Message):

@@ -22,15 +22,16 @@ from backend.contract import (
     Request,
     RunId,
     RunKind,
-    Submission,
     TrainingRequest,
     TrainingResult,
+    Wish,
     created_at,
     explain,
 )
 from backend.errors import InvalidRequest, NotFound
 from backend.runpod_client import Endpoint, Job, JobStatus
 from backend.storage import RunKeys, Storage, is_of
+from backend.submissions import Submissions
 
 RunStatus = Literal["queued", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 ENDED: frozenset[RunStatus] = frozenset({"done", "failed", "cancelled", "lost"})
@@ -76,7 +77,7 @@ class Runs:
         self._bucket = storage.loras
         self._endpoints = endpoints
         self._remembered: dict[RunKeys, _Remembered] = {}
-        self._cancelling: set[tuple[RunKeys, int]] = set()
+        self._submissions = Submissions(storage.loras)
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="runs")
 
@@ -124,13 +125,22 @@ class Runs:
 
     def cancel(self, owner: str, run_id: RunId) -> None:
         """Ask for a run to be stopped; one that has ended is left alone."""
-        state = self.state(owner, run_id)
-        submission = self._bucket.find_message(RunKeys(owner, run_id).submission, Submission)
+        state, keys = self.state(owner, run_id), RunKeys(owner, run_id)
+        submission = self._submissions.of(keys, state.request.attempt)
         if state.ended or submission is None:
             return
-        with self._lock:
-            self._cancelling.add((RunKeys(owner, run_id), state.request.attempt))
         self._endpoints[state.kind].cancel(submission.job_id)
+        # Noted only now: what RunPod refused to cancel must not be shown as stopping.
+        self._submissions.ask(keys, submission.attempt, cancelled=True)
+
+    def ask(self, owner: str, run_id: RunId, wish: Wish) -> None:
+        """Ask a training that goes on for a checkpoint or for samples now. Raises InvalidRequest where none can be."""
+        state = self.state(owner, run_id)
+        if state.status != "running" or not (state.progress and state.progress.takes_wishes):
+            raise InvalidRequest("This training can't do that just now.", "Its next checkpoint comes by itself.")
+        self._submissions.ask(
+            RunKeys(owner, run_id), state.request.attempt, saves=wish == "save", samplings=wish == "sample"
+        )
 
     def state(self, owner: str, run_id: RunId) -> RunState:
         """Return what has become of a run. Raises NotFound for one that was never requested."""
@@ -179,10 +189,7 @@ class Runs:
     def _hand_over(self, request: TrainingRequest | GenerationRequest) -> None:
         keys, kind = _keys_of(request), _kind_of(request)
         job_id = self._endpoints[kind].run(request, execution_timeout_s=_may_take(request), ttl_s=TIME_TO_LIVE_S[kind])
-        submission = Submission(
-            run_id=keys.run_id, attempt=request.attempt, job_id=job_id, submitted_at=round(time.time(), 3)
-        )
-        self._bucket.put_message(keys.submission, submission)
+        self._submissions.note(keys, request.attempt, job_id)
 
     def _read_request(self, keys: RunKeys) -> TrainingRequest | GenerationRequest:
         request: TrainingRequest | GenerationRequest | None
@@ -211,17 +218,16 @@ class Runs:
         if ended := self._stored_end(keys, known):
             return ended
         progress = self._bucket.find_message(keys.progress, Progress)
-        submission = self._bucket.find_message(keys.submission, Submission)
+        submission = self._submissions.of(keys, request.attempt)
         known = known.model_copy(update={"progress": progress})
-        if submission is None or submission.attempt < request.attempt:
+        if submission is None:
             return self._without_job(known)
         try:
             job = self._endpoints[known.kind].status(submission.job_id)
         except NotFound:
             return self._without_job(known)
         if job.status in _GOING_ON:
-            cancelling = (keys, request.attempt) in self._cancelling
-            return known.model_copy(update={"status": "cancelling" if cancelling else _GOING_ON[job.status]})
+            return known.model_copy(update={"status": "cancelling" if submission.cancelled else _GOING_ON[job.status]})
         # The worker stored the end of the run before RunPod heard of it, so it may have come since we looked.
         return self._stored_end(keys, known) or self._end_without_record(known, job)
 

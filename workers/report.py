@@ -39,6 +39,7 @@ class Report:
         self._log_stored_at = 0.0
         self._preview: bytes | None = None  # not stored yet
         self._has_preview = False
+        self._takes_wishes = False
         self.checkpoints: list[Checkpoint] = []
         self.samples: list[Sample] = []
         if before:
@@ -84,6 +85,10 @@ class Report:
         """Say that a sample picture is in storage."""
         self.samples.append(sample)
         self._changed = True
+
+    def takes_wishes(self, does: bool) -> None:
+        """Say whether somebody may ask for a checkpoint or for samples from now on."""
+        self._takes_wishes, self._changed = does, True
 
     def preview(self, jpeg: bytes) -> None:
         """Show what the picture being drawn looks like so far, in place of what was shown before."""
@@ -145,6 +150,7 @@ class Report:
             seconds_left=left,
             message=self._message,
             preview_key=self._keys.preview if self._has_preview else None,
+            takes_wishes=self._takes_wishes,
             checkpoints=list(self.checkpoints),
             samples=list(self.samples),
         )

@@ -196,6 +196,37 @@ def test_cancelling_shows_until_the_worker_has_saved(
     assert (state.status, state.failure and state.failure.checkpoints[0].step) == ("cancelled", 5)
 
 
+def test_another_studio_sees_that_a_run_is_stopping_and_a_retry_is_not(
+    runs: Runs, runpod: RunPodServer, storage: Storage, settings: Settings, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    runpod.jobs["job1"]["status"] = "IN_PROGRESS"
+    runs.cancel(training.owner, str(training.run_id))
+    restarted = Runs(storage, {"train": Endpoint(settings, "t", "training")})
+    assert status_of(restarted, training) == "cancelling"
+    storage.loras.put_message(keys_of(training).failure, failure(str(training.run_id), "cancelled"))
+    restarted.retry(training.owner, str(training.run_id))
+    runpod.jobs["job2"]["status"] = "IN_PROGRESS"
+    assert status_of(restarted, training) == "running"
+    restarted.close()
+
+
+def test_what_is_asked_of_a_training_is_counted_for_its_worker(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    run_id, keys = str(training.run_id), keys_of(training)
+    runpod.jobs["job1"]["status"] = "IN_PROGRESS"
+    storage.loras.put_message(keys.progress, progress(run_id))
+    with pytest.raises(InvalidRequest, match="can't do that just now"):
+        runs.ask(training.owner, run_id, "save")
+    storage.loras.put_message(keys.progress, progress(run_id).model_copy(update={"takes_wishes": True}))
+    for wish in ("save", "sample", "save"):
+        runs.ask(training.owner, run_id, wish)
+    asked = storage.loras.get_message(keys.submission, Submission)
+    assert (asked.job_id, asked.saves, asked.samplings, asked.cancelled) == ("job1", 2, 1, False)
+
+
 def test_a_cancelled_job_that_never_began_is_cancelled(
     runs: Runs, runpod: RunPodServer, training: TrainingRequest
 ) -> None:

@@ -25,6 +25,7 @@ from workers.training.engines import Engine, EngineJob, TrainingPicture, ai_tool
 from workers.training.lora_file import describe, stamp, thumbnail_url
 from workers.training.resume import Earlier, find_earlier
 from workers.training.uploads import Uploads
+from workers.training.wishes import Wishes
 from workers.weights_process import bring_weights
 
 CANCEL_UPLOAD_S = 3.0  # with the engine's own 6 s, a cancelled run ends within 10
@@ -168,6 +169,7 @@ class _Listener:
         self.log: Callable[[str], None] = run.report.log
         self.sample = uploads.sample
         self.checkpoint = uploads.checkpoint
+        self.asked = Wishes(run).next
 
     def step(self, step: int, *, loss: float, learning_rate: float, seconds_per_step: float) -> None:
         self._report.step(step, self._steps, loss=loss, learning_rate=learning_rate, seconds_per_step=seconds_per_step)

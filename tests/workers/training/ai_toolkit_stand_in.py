@@ -80,6 +80,10 @@ class Job:
                 self.row(save_now=0)
                 print(f"\nSaving at step {self.step}")
                 self.save(f"_{self.step:09d}")
+            if self.wish("sample_now"):
+                self.row(sample_now=0)
+                print(f"\nSampling at step {self.step}")
+                self.sample(self.step)
         self.save("")
         self.at("end")
         self.sample(self.step)

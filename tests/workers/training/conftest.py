@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from backend.base_models import load_base_model, weights_folder
-from backend.contract import BaseModelSpec, Phase
+from backend.contract import BaseModelSpec, Phase, Wish
 from tests.micro_model import ID, write_micro_base_model
 from workers.training.engines import EngineJob, TrainingPicture
 
@@ -25,6 +25,7 @@ class Heard:
         self.samples: dict[tuple[int, int], Path] = {}
         self.checkpoints: dict[int, tuple[Path, Path]] = {}
         self.lines: list[str] = []
+        self.wishes: asyncio.Queue[Wish] = asyncio.Queue()
         self.last_step = 0
         self._news = asyncio.Event()
 
@@ -48,6 +49,9 @@ class Heard:
 
     def log(self, line: str) -> None:
         self.lines.append(line)
+
+    async def asked(self) -> Wish:
+        return await self.wishes.get()
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         """Wait until the condition holds; it is looked at whenever something was heard."""

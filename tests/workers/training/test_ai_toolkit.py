@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from backend.base_models import load_base_model
-from backend.contract import Phase
+from backend.contract import Phase, Wish
 from backend.errors import DatasetRejected, EngineDied, EngineError, OutOfMemory
 from backend.settings import Settings
 from tests.workers.training import ai_toolkit_stand_in
@@ -34,6 +34,7 @@ class Heard:
         self.samples: list[tuple[int, int]] = []
         self.checkpoints: dict[int, tuple[Path, Path | None]] = {}
         self.lines: list[str] = []
+        self.wishes: asyncio.Queue[Wish] = asyncio.Queue()
         self.something = asyncio.Event()
 
     def phase(self, phase: Phase, message: str = "") -> None:
@@ -57,6 +58,9 @@ class Heard:
 
     def log(self, line: str) -> None:
         self.lines.append(line)
+
+    async def asked(self) -> Wish:
+        return await self.wishes.get()
 
     async def until(self, met: Callable[["Heard"], bool], timeout_s: float = 20) -> None:
         async with asyncio.timeout(timeout_s):
@@ -173,6 +177,33 @@ async def test_cancelling_saves_the_step_and_it_is_resumed_exactly_there(bench: 
     assert resumed.steps == list(range(step + 1, step + 11))
     assert f"Found step {step} in metadata, starting from there" in resumed.lines
     assert (0, 0) not in resumed.samples
+
+
+async def test_what_is_asked_for_is_saved_and_sampled_in_between(bench: Bench) -> None:
+    heard = Heard()
+    bench.with_settings(steps=100, save_every=1000)
+    training = asyncio.create_task(bench.run(heard, step_s=0.03))
+    await heard.until(lambda heard: bool(heard.steps) and heard.steps[-1] >= 5)
+    heard.wishes.put_nowait("save")
+    await heard.until(lambda heard: bool(heard.checkpoints))
+    heard.wishes.put_nowait("sample")
+    await training
+    asked, last = heard.checkpoints
+    assert 5 < asked < last == 100
+    assert [step for step, _ in heard.samples if step not in (0, 100)] == [heard.samples[2][0]] * 2
+    assert heard.steps == list(range(1, 101))
+
+
+async def test_what_is_asked_for_when_it_is_due_comes_once(bench: Bench) -> None:
+    heard = Heard()
+    bench.with_settings(steps=60, save_every=1)
+    training = asyncio.create_task(bench.run(heard, step_s=0.03))
+    await heard.until(lambda heard: bool(heard.steps) and heard.steps[-1] >= 5)
+    for wish in ("save", "sample"):
+        heard.wishes.put_nowait(wish)
+    await training
+    assert len(heard.samples) == len(set(heard.samples))
+    assert heard.steps == list(range(1, 61))
 
 
 async def test_a_finished_training_goes_on_to_more_steps(bench: Bench) -> None:

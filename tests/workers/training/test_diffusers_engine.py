@@ -135,6 +135,24 @@ async def test_cancelling_saves_the_exact_step(make_job: MakeJob, tmp_path: Path
     assert not children_of(os.getpid())
 
 
+async def test_what_is_asked_for_is_saved_and_sampled_in_between(make_job: MakeJob, tmp_path: Path) -> None:
+    heard = Heard()
+    task = asyncio.create_task(train(make_job(tmp_path, steps=20_000, save_every=10_000), heard))
+    await heard.until(lambda: heard.last_step >= 3)
+    heard.wishes.put_nowait("save")
+    await heard.until(lambda: bool(heard.checkpoints))
+    heard.wishes.put_nowait("sample")
+    await heard.until(lambda: len(heard.samples) == 4)
+    sampled = {step for step, _ in heard.samples} - {0}
+    await heard.until(lambda: heard.last_step > max(sampled) + 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(sampled) == 1
+    assert heard.phases[-4:] == ["sampling", "sampling", "training", "saving"]
+    assert len(heard.checkpoints) == 2  # asked for, and kept by the cancel
+
+
 async def test_cancelling_before_the_first_step_ends_at_once(make_job: MakeJob, tmp_path: Path) -> None:
     heard = Heard()
     task = asyncio.create_task(train(make_job(tmp_path), heard))

@@ -1,6 +1,7 @@
 """A whole training: from the request over the real engine to real storage, with the micro model."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import time
@@ -22,8 +23,10 @@ from backend.contract import (
     LoraRecord,
     Metrics,
     Progress,
+    Submission,
     TrainingRequest,
     TrainingResult,
+    Wish,
     new_id,
     new_run_id,
 )
@@ -219,6 +222,30 @@ async def fake_engine(job: EngineJob, listener: Listener) -> None:
             if not job.resume and step == 6:
                 raise EngineDied("The training process was killed.")
     assert not job.resume or job.resume.state.read_bytes() == b"state %d" % start
+
+
+async def test_what_is_asked_for_reaches_the_engine_once(make_run: MakeRun, storage: Storage) -> None:
+    run = make_run(steps=3, save_every=3)
+    heard: list[Wish] = []
+
+    async def patient(job: EngineJob, listener: Listener) -> None:
+        asked = Submission(run_id=run.keys.run_id, attempt=run.request.attempt, job_id="j", submitted_at=0, saves=2)
+        storage.loras.put_message(run.keys.submission, asked)
+        heard.append(await listener.asked())
+        storage.loras.put_message(run.keys.submission, asked.model_copy(update={"samplings": 1}))
+        heard.append(await listener.asked())
+        storage.loras.put_message(run.keys.submission, asked.model_copy(update={"samplings": 9, "attempt": 9}))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.5):
+                waiting = asyncio.create_task(listener.asked())
+                await asyncio.sleep(0.1)
+                assert run.report.snapshot().takes_wishes
+                heard.append(await waiting)
+        assert not run.report.snapshot().takes_wishes
+        await fake_engine(job, listener)
+
+    await train(run, patient)
+    assert heard == ["save", "sample"]
 
 
 async def test_only_the_newest_state_is_kept(make_run: MakeRun, storage: Storage) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
-from backend.contract import BaseModelSpec, Message, Phase, Prompt, TrainingSettings
+from backend.contract import BaseModelSpec, Message, Phase, Prompt, TrainingSettings, Wish
 
 STOP_S = 6.0  # how long an engine may take to save and end when it is cancelled
 
@@ -44,7 +44,7 @@ class EngineJob(Message):
 
 
 class Listener(Protocol):
-    """Who hears of an engine's progress. Called on the event loop, and quick."""
+    """Who hears of an engine's progress, quickly and on the event loop, and passes on what is asked of it."""
 
     def phase(self, phase: Phase, message: str = "") -> None:
         """The engine has entered a phase."""
@@ -60,6 +60,9 @@ class Listener(Protocol):
 
     def log(self, line: str) -> None:
         """The engine wrote a line that means nothing to us."""
+
+    async def asked(self) -> Wish:
+        """Wait until somebody asks for a checkpoint or for samples, which the engine makes after the step it is at."""
 
 
 Engine = Callable[[EngineJob, Listener], Awaitable[None]]

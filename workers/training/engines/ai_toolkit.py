@@ -117,7 +117,9 @@ class _Attempt:
         self._log_works = False
         self._times: deque[float] = deque(maxlen=_SMOOTHED_STEPS)
         self._training_since = time.monotonic()
-        self._samples: set[str] = set()
+        self._samples: set[str] = set()  # files that were looked at
+        self._sampled: set[tuple[int, int]] = set()  # steps and prompts; what is asked for may come when it is due, too
+        self._taken: set[int] = set()  # steps whose save was kept
         self._unpaired: Path | None = None  # a LoRA that was written and whose optimizer was not yet
         self._saves: asyncio.Queue[tuple[Path, Path | None]] = asyncio.Queue()
         self._broken: AtelierError | None = None
@@ -134,6 +136,7 @@ class _Attempt:
         async with guarded() as guard:
             child = await self._start(settings, config, guard)
             keeping = asyncio.create_task(self._keep_saves())
+            wishes = asyncio.create_task(self._pass_on_wishes())
             try:
                 code = await self._follow(child)
             except asyncio.CancelledError:
@@ -143,7 +146,8 @@ class _Attempt:
                 # Killed: it takes seconds to go by itself, and nothing is left that it could save.
                 await child.stop(0)
                 keeping.cancel()
-                await asyncio.wait([keeping])
+                wishes.cancel()
+                await asyncio.wait([keeping, wishes])
         judge(
             Ending(
                 code=code,
@@ -243,8 +247,9 @@ class _Attempt:
             self._samples.add(path.name)
             step, index = int(name["step"]), int(name["index"])
             resume = self._job.resume
-            if resume and resume.step == step and index in resume.samples:
-                continue  # the earlier attempt has stored it
+            if (resume and resume.step == step and index in resume.samples) or (step, index) in self._sampled:
+                continue  # stored, by an earlier attempt or this one
+            self._sampled.add((step, index))
             self._heard_at = time.monotonic()
             self._listener.sample(step, index, await asyncio.to_thread(keep_sample, path, self._job, step, index))
 
@@ -258,6 +263,12 @@ class _Attempt:
 
     def _where(self) -> str:
         return f"{self._said[0]}, step {self._step} of {self._job.settings.steps}"
+
+    async def _pass_on_wishes(self) -> None:
+        while True:
+            wish = await self._listener.asked()
+            with contextlib.suppress(sqlite3.OperationalError):  # locked for too long: it can be asked again
+                await asyncio.to_thread(self._database.ask_for, wish)
 
     # -------------------------------------------------------------------------------- its lines
 
@@ -285,6 +296,9 @@ class _Attempt:
             return
         source, self._unpaired = self._unpaired, None
         step = step_of(source, self._job.settings.steps)
+        if step in self._taken:
+            return  # asked for and due at the same step
+        self._taken.add(step)
         optimizer = save_folder(self._job) / OPTIMIZER
         taken = toolkit_folder(self._job) / f"optimizer_{step:09d}.pt"
         try:
@@ -343,7 +357,7 @@ class _Attempt:
         saved, ended = asyncio.ensure_future(self._saved.wait()), asyncio.ensure_future(child.wait())
         try:
             async with asyncio.timeout(self._patience.save_s):
-                await asyncio.to_thread(self._database.ask_for_save)
+                await asyncio.to_thread(self._database.ask_for, "save")
                 await asyncio.wait([saved, ended], return_when=asyncio.FIRST_COMPLETED)
                 await self._look()  # the steps up to the save
         except (TimeoutError, AtelierError, sqlite3.Error) as error:

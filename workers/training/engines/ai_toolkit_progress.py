@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from backend.contract import Phase
+from backend.contract import Phase, Wish
 
 JOB_ID = "training"  # the one row; ai-toolkit is told through AITK_JOB_ID
 LOCKED_S = 5.0  # how long a read or a write waits while ai-toolkit writes
@@ -24,6 +24,12 @@ CREATE TABLE Job (
     save_now BOOLEAN NOT NULL DEFAULT 0, sample_now BOOLEAN NOT NULL DEFAULT 0
 )
 """
+
+
+_WISHES: dict[Wish, str] = {
+    "save": "UPDATE Job SET save_now = 1 WHERE id = ?",
+    "sample": "UPDATE Job SET sample_now = 1 WHERE id = ?",
+}
 
 
 class JobRow(NamedTuple):
@@ -54,10 +60,10 @@ class JobDatabase:
             row = connection.execute("SELECT status, info, step FROM Job WHERE id = ?", (JOB_ID,)).fetchone()
         return JobRow(str(row[0]), str(row[1]), int(row[2]))
 
-    def ask_for_save(self) -> None:
-        """Ask ai-toolkit to save after the step it is at. Blocks."""
+    def ask_for(self, wish: Wish) -> None:
+        """Ask ai-toolkit to save or to sample after the step it is at. Blocks."""
         with closing(self._connect()) as connection, connection:
-            connection.execute("UPDATE Job SET save_now = 1 WHERE id = ?", (JOB_ID,))
+            connection.execute(_WISHES[wish], (JOB_ID,))
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=LOCKED_S)

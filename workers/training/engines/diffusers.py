@@ -5,6 +5,7 @@ native code must not take the worker along.
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ from backend.errors import (
     EngineDied,
     EngineError,
     InvalidRequest,
+    MachineError,
     OutOfMemory,
     WeightsError,
 )
@@ -27,6 +29,7 @@ from workers.training.engines import STOP_S, Engine, EngineJob, Listener
 from workers.training.engines.diffusers_child.options import options_of
 from workers.training.engines.events import (
     STOP,
+    WISHES,
     CheckpointSaved,
     Event,
     Failed,
@@ -72,7 +75,7 @@ async def train(job: EngineJob, listener: Listener) -> None:
     conversation = _Conversation(listener, job.resume.step if job.resume else 0)
     child = await _start(job, conversation)
     try:
-        code = await _wait(child, conversation)
+        code = await _wait(child, conversation, listener)
     except asyncio.CancelledError:
         await _stop(child)
         raise
@@ -164,9 +167,23 @@ async def _start(job: EngineJob, conversation: _Conversation) -> Child:
     )
 
 
-async def _wait(child: Child, conversation: _Conversation) -> int:
+async def _wait(child: Child, conversation: _Conversation, listener: Listener) -> int:
     """Return the child's exit code. Raises EngineError when it has been silent for too long."""
     ended = asyncio.ensure_future(child.wait())
+    wishes = asyncio.create_task(_pass_on_wishes(child, listener))
+    try:
+        return await _ended(ended, conversation)
+    finally:
+        wishes.cancel()
+
+
+async def _pass_on_wishes(child: Child, listener: Listener) -> None:
+    with contextlib.suppress(MachineError):  # it has ended
+        while True:
+            await child.write(WISHES[await listener.asked()])
+
+
+async def _ended(ended: asyncio.Future[int], conversation: _Conversation) -> int:
     while True:
         limit_s = SILENCE_S.get(conversation.phase, OTHER_SILENCE_S)
         left_s = conversation.heard_at + limit_s - time.monotonic()

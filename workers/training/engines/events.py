@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from backend.contract import Message, Phase
+from backend.contract import Message, Phase, Wish
 
 STOP = "stop\n"  # what the parent writes to make the child save and end
+WISHES: dict[Wish, str] = {"save": "save\n", "sample": "sample\n"}  # and to make it do that in between
 MAX_TEXT = 2000  # characters; a line longer than the pipe's buffer could be torn by another writer
 
 

@@ -1,10 +1,11 @@
-"""The wire to the parent: events out, the wish to stop in, and an end to this process when the parent is gone."""
+"""The wire to the parent: events out, wishes in, and an end to this process when the parent is gone."""
 
 import os
 import select
 import threading
 
-from workers.training.engines.events import MAX_TEXT, STOP, Event, Failed
+from backend.contract import Wish
+from workers.training.engines.events import MAX_TEXT, STOP, WISHES, Event, Failed
 
 
 class StopRequested(Exception):
@@ -17,6 +18,7 @@ class Parent:
     def __init__(self) -> None:
         self._parent = os.getppid()
         self._stop = threading.Event()
+        self._wishes: set[Wish] = set()
         self._may_exit = True
         threading.Thread(target=self._watch, name="parent", daemon=True).start()
 
@@ -35,6 +37,11 @@ class Parent:
         if self._stop.is_set():
             raise StopRequested
 
+    def take_wishes(self) -> set[Wish]:
+        """Return what the parent asked for since the last call."""
+        wishes, self._wishes = self._wishes, set()
+        return wishes
+
     def _watch(self) -> None:
         while True:
             readable, _, _ = select.select([0], [], [], 1.0)
@@ -45,3 +52,4 @@ class Parent:
                 os._exit(0 if said else 1)
             if STOP.encode() in said:
                 self._stop.set()
+            self._wishes |= {wish for wish, line in WISHES.items() if line.encode() in said}

@@ -139,16 +139,19 @@ class Trainer:
     def run(self) -> None:
         """Go on to the last step, saving and sampling on the way. Raises StopRequested between two steps."""
         resumed = self._job.resume
-        self._sample(resumed.samples if resumed else ())
+        if self._is_due():
+            self._sample(resumed.samples if resumed else ())
         self._parent.tell(PhaseEntered(phase="training"))
         while self.step < self._job.settings.steps:
             self._parent.check()
             self._take_step()
-            if self.step % self._job.settings.save_every == 0 or self.step == self._job.settings.steps:
+            wishes, due = self._parent.take_wishes(), self._is_due()
+            if due or "save" in wishes:
                 self.save()
+            if due or "sample" in wishes:
                 self._sample(())
-                if self.step < self._job.settings.steps:
-                    self._parent.tell(PhaseEntered(phase="training"))
+            if (due or wishes) and self.step < self._job.settings.steps:
+                self._parent.tell(PhaseEntered(phase="training"))
         if self._saved_step != self.step:
             self.save()
 
@@ -256,13 +259,15 @@ class Trainer:
 
     # -------------------------------------------------------------------------------- samples and state
 
+    def _is_due(self) -> bool:
+        """Return whether a checkpoint and its samples belong to this step."""
+        return self.step % self._job.settings.save_every == 0 or self.step == self._job.settings.steps
+
     def _sample(self, done: tuple[int, ...]) -> None:
-        """Draw the sample of each prompt that is not `done`, at the steps where samples are due."""
-        due = self.step % self._job.settings.save_every == 0 or self.step == self._job.settings.steps
-        left = [index for index in range(len(self._job.prompts)) if index not in done]
-        if not due or not left:
-            return
-        for index in left:
+        """Draw the sample of each prompt that is not `done`."""
+        for index in range(len(self._job.prompts)):
+            if index in done:
+                continue
             self._parent.tell(PhaseEntered(phase="sampling", message=f"{index + 1} of {len(self._job.prompts)}"))
             text = self._texts[self._job.prompts[index]]
             image = draw(self._pipeline, self._job, text, self._device, self._check_between_steps)
