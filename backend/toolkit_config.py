@@ -14,6 +14,7 @@ from backend.contract import BaseModelSpec, Message, Prompt, TrainingRequest, Tr
 from backend.errors import BaseModelRejected, InvalidRequest
 
 EMA_FROM_GB = 40.0  # of GPU memory; the averaged copy of the weights doesn't fit beside FLUX on less
+USUAL_GPU_GB = 24.0  # what a configuration is shown for; the worker renders it for the GPU it has
 SAVES_KEPT = 4  # what ai-toolkit leaves in its folder; every checkpoint is linked elsewhere before that
 
 

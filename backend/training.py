@@ -10,6 +10,7 @@ from backend.errors import DatasetRejected, InvalidRequest, NotFound
 from backend.preflight import Preflight
 from backend.runs import Runs
 from backend.storage import RunKeys, Storage
+from backend.toolkit_config import USUAL_GPU_GB, config_text
 
 
 class Training:
@@ -53,6 +54,13 @@ class Training:
             return self._datasets.get(owner, used.id).id
         except NotFound:
             return self._datasets.restore(used).id
+
+    def toolkit_config(self, owner: str, run_id: RunId) -> str:
+        """Return what ai-toolkit is told for a training, on a GPU of the usual memory. Raises NotFound."""
+        request = self._runs.state(owner, run_id).request
+        if not isinstance(request, TrainingRequest):
+            raise NotFound("This run is no training.")
+        return config_text(request, USUAL_GPU_GB)
 
 
 def _request(spec: BaseModelSpec, keys: RunKeys, wishes: dict[str, Any]) -> TrainingRequest:

@@ -10,12 +10,16 @@ from app.routes.answer import answer, json_of, unless_known
 from app.routes.body import answer_json
 from app.views.generations import GenerationViews
 from app.views.trainings import CurveView, TrainingViews
-from backend.contract import Message
+from backend.contract import Message, Wish
 from backend.studio import Studio
 
 
 class ExtendMessage(Message):
     steps: int = Field(ge=1, le=20_000)
+
+
+class WishMessage(Message):
+    wish: Wish
 
 
 def routes(studio: Studio) -> list[Route]:
@@ -26,6 +30,8 @@ def routes(studio: Studio) -> list[Route]:
         Route("/api/runs/{run_id}", answer(runs.one)),
         Route("/api/runs/{run_id}/curve", answer(runs.curve)),
         Route("/api/runs/{run_id}/log", answer(runs.log)),
+        Route("/api/runs/{run_id}/config", answer(runs.config)),
+        Route("/api/runs/{run_id}/ask", answer_json(WishMessage, runs.ask), methods=["POST"]),
         Route("/api/runs/{run_id}/cancel", answer(runs.cancel), methods=["POST"]),
         Route("/api/runs/{run_id}/retry", answer(runs.retry), methods=["POST"]),
         Route("/api/runs/{run_id}/extend", answer_json(ExtendMessage, runs.extend), methods=["POST"]),
@@ -56,8 +62,14 @@ class _Runs:
         return json_of(CurveView.model_validate(metrics.model_dump()))
 
     def log(self, owner: str, request: Request) -> Response:
-        text = self._studio.runs.log(owner, run_id_in(request.path_params["run_id"]))
-        return Response(text, media_type="text/plain", headers={"x-content-type-options": "nosniff"})
+        return _plain(self._studio.runs.log(owner, run_id_in(request.path_params["run_id"])))
+
+    def config(self, owner: str, request: Request) -> Response:
+        return _plain(self._studio.training.toolkit_config(owner, run_id_in(request.path_params["run_id"])))
+
+    def ask(self, owner: str, message: WishMessage, request: Request) -> Response:
+        self._studio.runs.ask(owner, run_id_in(request.path_params["run_id"]), message.wish)
+        return Response(status_code=204)
 
     def cancel(self, owner: str, request: Request) -> Response:
         self._studio.runs.cancel(owner, run_id_in(request.path_params["run_id"]))
@@ -74,3 +86,7 @@ class _Runs:
     def delete(self, owner: str, request: Request) -> Response:
         self._studio.runs.delete(owner, run_id_in(request.path_params["run_id"]))
         return Response(status_code=204)
+
+
+def _plain(text: str) -> Response:
+    return Response(text, media_type="text/plain", headers={"x-content-type-options": "nosniff"})

@@ -13,23 +13,14 @@ from app.tabs.choices import (
     preset_radio,
     resolution_choices,
 )
+from app.tabs.train_preview import BY_MEMORY, RECOMMENDED, SETTINGS, wishes_of
 from app.widgets.message import said
-from app.wording import in_words, length_of_time
+from app.wording import in_words
 from backend.contract import BaseModelSpec, DatasetId, TrainingRequest
-from backend.errors import AtelierError, InvalidRequest, NotFound
-from backend.estimate import Estimate
+from backend.errors import InvalidRequest, NotFound
 from backend.presets import Preset, presets_for, recommend, usual
 from backend.studio import Studio
 
-# The fields of a request that the form has, in the order of its components. `max_dollars` becomes `max_minutes`.
-SETTINGS = (
-    "steps", "rank", "learning_rate", "resolution", "batch_size", "alpha", "save_every", "caption_dropout",
-    "prior_preservation", "seed", "sample_prompts", "ema", "low_vram", "quantize", "cache_text_embeddings",
-    "max_minutes", "max_dollars",
-)  # fmt: skip
-RECOMMENDED = SETTINGS[:9]  # what a base model and a preset settle
-BY_MEMORY = SETTINGS[11:15]  # what the GPU's memory decides, unless somebody switches it
-_SWITCHED = {"on": True, "off": False}
 _MOST_PICTURES = 100_000
 
 
@@ -109,18 +100,6 @@ class SetupHandlers:
             return gr.skip(), gr.skip(), advice.reason(int(steps))
         return advice.values["steps"], advice.values["rank"], advice.reason()
 
-    def forecast(self, request: gr.Request, base_model: str, *values: Any) -> str:
-        """Return how long the training will take, and at what price; nothing for settings that can't be."""
-        try:
-            spec = self._studio.base_models[base_model]
-            # Any name and dataset will do: neither makes it longer.
-            wishes = self._wishes(values) | {"lora_name": "x", "dataset_key": "x"}
-            settings = TrainingRequest.model_validate(wishes).settings_for(spec)
-            estimate = self._studio.estimates.of(owner_of(request), spec, settings)
-        except (AtelierError, ValueError):
-            return ""
-        return _in_words(estimate) if estimate else ""
-
     def start(
         self,
         request: gr.Request,
@@ -135,7 +114,7 @@ class SetupHandlers:
             owner = owner_of(request)
             if not dataset_id:
                 raise InvalidRequest("There are no pictures to train on yet.", "Add some, or take the sample pictures.")
-            wishes = self._wishes(values) | {"lora_name": lora_name, "trigger_word": trigger_word}
+            wishes = wishes_of(values, self._studio.estimates) | {"lora_name": lora_name, "trigger_word": trigger_word}
             run_id = self._studio.training.start(owner, dataset_id_in(dataset_id), base_model, **wishes)
         except Exception as error:
             return gr.skip(), said("train", in_words(error))
@@ -171,19 +150,6 @@ class SetupHandlers:
             reason, *[values[field] for field in SETTINGS], said("train"),
         )  # fmt: skip
 
-    def _wishes(self, values: tuple[Any, ...]) -> dict[str, Any]:
-        """Return the form's values as fields of a request; what is left to the rank, the GPU or nobody is left out."""
-        wishes = dict(zip(SETTINGS, values, strict=True))
-        prompts = str(wishes["sample_prompts"] or "").splitlines()
-        wishes["sample_prompts"] = [prompt.strip() for prompt in prompts if prompt.strip()]
-        for field in BY_MEMORY:
-            wishes[field] = _SWITCHED.get(wishes[field])
-        dollars = wishes.pop("max_dollars")
-        limits = [wishes["max_minutes"] or None, self._studio.estimates.minutes_for(dollars or 0) or None]
-        wishes["max_minutes"] = min((each for each in limits if each), default=None)
-        wishes["alpha"] = wishes["alpha"] or None
-        return wishes
-
 
 def most_steps(spec: BaseModelSpec) -> int:
     """Return where the slider of steps ends."""
@@ -192,10 +158,3 @@ def most_steps(spec: BaseModelSpec) -> int:
 
 def _switch(switched: bool | None) -> str:
     return "auto" if switched is None else "on" if switched else "off"
-
-
-def _in_words(estimate: Estimate) -> str:
-    price = f" and ${estimate.dollars:.2f}" if estimate.dollars is not None else ""
-    trainings = "1 training" if estimate.past_runs == 1 else f"{estimate.past_runs} trainings"
-    basis = f"going by your last {trainings} like it" if estimate.past_runs else "a guess until one like it is done"
-    return f"About **{length_of_time(estimate.seconds)}**{price}, {basis}."

@@ -13,7 +13,8 @@ from app.tabs.choices import (
     preset_radio,
     resolution_choices,
 )
-from app.tabs.train_plan import RECOMMENDED, SETTINGS, SetupHandlers, most_steps
+from app.tabs.train_plan import SetupHandlers, most_steps
+from app.tabs.train_preview import RECOMMENDED, SETTINGS, PreviewHandlers
 from app.widgets.message import message
 from backend.studio import Studio
 
@@ -24,6 +25,7 @@ _BY_MEMORY = {
     "quantize": "Quantise the base model to 8 bits",
     "cache_text_embeddings": "Encode captions once",
 }
+_CONFIG_NOTE = "As a GPU of 24 GB would be given it; only the memory savings change with the GPU."
 
 
 class SetupPanel(NamedTuple):
@@ -94,6 +96,17 @@ def build(studio: Studio) -> SetupPanel:
         )
     with gr.Accordion("Advanced", open=False):
         advanced = _advanced(values, on_gpu=is_paid)
+        with gr.Accordion("ai-toolkit config", open=False) as config_shown:
+            config = gr.Textbox(
+                show_label=False,
+                info=_CONFIG_NOTE if is_paid else f"{_CONFIG_NOTE} This computer trains with the same settings itself.",
+                label="What ai-toolkit is told",
+                lines=12,
+                max_lines=24,
+                interactive=False,
+                buttons=["copy"],
+                elem_id="toolkit-config",
+            )
     with gr.Column(elem_classes="rail-bar"):
         forecast = gr.Markdown("", elem_id="forecast")
         sentence = message("train")
@@ -123,11 +136,20 @@ def build(studio: Studio) -> SetupPanel:
         trigger_mode="always_last",
         **QUICK,
     )
-    look_ahead = {"fn": handlers.forecast, "inputs": [base_model, *settings], "outputs": forecast, **QUICK}
+    preview = PreviewHandlers(studio)
+    look_ahead = {"fn": preview.forecast, "inputs": [base_model, *settings], "outputs": forecast, **QUICK}
     gr.on(
         [field.change for field in (pictures, base_model, steps, batch_size, resolution, fields["prior_preservation"])],
         trigger_mode="always_last",
         **look_ahead,
+    )
+    gr.on(
+        [config_shown.expand, name.change, trigger.change, *(field.change for field in [base_model, *settings])],
+        preview.config,
+        [base_model, name, trigger, *settings],
+        config,
+        trigger_mode="always_last",
+        **QUICK,
     )
     form = [name, trigger, base_model, note, preset, own_steps, reason, *settings, sentence]
     start_inputs = [base_model, name, trigger, *settings]

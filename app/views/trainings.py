@@ -74,6 +74,7 @@ class TrainingView(RunRow):
     problem: Problem | None
     lora: LoraFile | None
     price_per_hour: float | None
+    takes_wishes: bool  # whether it saves and samples in between when it is asked to
 
 
 class CurveView(View):
@@ -115,6 +116,7 @@ class TrainingViews(Views):
             problem=problem_of(state),
             lora=self._lora_file(request, state),
             price_per_hour=self._gpu_price,
+            takes_wishes=bool(told and told.takes_wishes and state.status == "running"),
         )
 
     def _row(self, state: RunState) -> dict[str, object]:

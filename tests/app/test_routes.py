@@ -50,6 +50,16 @@ def test_the_curve_goes_on_where_the_page_has_it(browser: TestClient, past: Past
     assert rest["steps"] == list(range(500, 620))
 
 
+def test_the_config_of_a_run_is_plain_text(browser: TestClient, past: Past) -> None:
+    keys = past.training()
+
+    config = browser.get(f"/api/runs/{keys.run_id}/config")
+
+    # The model that comes with the studio has none.
+    assert config.status_code == 400
+    assert "[ai_toolkit]" in config.json()["error"]
+
+
 def test_a_log_is_plain_text(browser: TestClient, past: Past, storage: Storage) -> None:
     keys = past.training()
     storage.loras.put(keys.log, b"<script>alert(1)</script>\n")

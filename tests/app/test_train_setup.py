@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from app.session import LOCAL_OWNER
 from app.tabs.choices import learning_rate_choices, learning_rate_value, resolution_choices
-from app.tabs.train_plan import RECOMMENDED, SETTINGS, SetupHandlers
+from app.tabs.train_plan import SetupHandlers
+from app.tabs.train_preview import RECOMMENDED, SETTINGS, PreviewHandlers, wishes_of
 from app.wording import length_of_time
 from backend.datasets import SAMPLE_ID
 from backend.storage import Storage
@@ -95,8 +97,18 @@ def test_a_base_model_without_presets_has_its_own_settings(quiet_studio: Studio)
     assert advice.reason() == "The base model's usual settings."
 
 
+def test_the_config_follows_the_form_and_says_what_is_wrong(quiet_studio: Studio) -> None:
+    preview = PreviewHandlers(quiet_studio)
+
+    shown = preview.config("flux1-dev", "My cat", "m1a", *values(steps=123, resolution=[512], rank=7, quantize="auto"))
+    told = yaml.safe_load(shown)["config"]["process"][0]
+    assert (told["train"]["steps"], told["network"]["linear"], told["model"]["quantize"]) == (123, 7, True)
+    assert told["sample"]["samples"][0]["prompt"] == "a m1a"
+    assert preview.config("flux1-dev", "", "", *values(steps=0)) == "“Steps” is 0; the least is 1."
+
+
 def test_a_forecast_goes_by_the_past_and_else_is_called_a_guess(quiet_studio: Studio, past: Past) -> None:
-    handlers = SetupHandlers(quiet_studio)
+    handlers = PreviewHandlers(quiet_studio)
     guess = handlers.forecast(Visit(), BASE_MODEL, *values(resolution=[64], steps=300))
     assert guess == "About **20 s**, a guess until one like it is done."
 
@@ -109,7 +121,7 @@ def test_a_forecast_goes_by_the_past_and_else_is_called_a_guess(quiet_studio: St
 
 
 def test_a_form_becomes_a_request(quiet_studio: Studio) -> None:
-    wishes = SetupHandlers(quiet_studio)._wishes(tuple(values(max_minutes=90, max_dollars=2)))
+    wishes = wishes_of(tuple(values(max_minutes=90, max_dollars=2)), quiet_studio.estimates)
 
     assert wishes["sample_prompts"] == ["a [trigger]", "a cat"]
     assert (wishes["alpha"], wishes["ema"], wishes["quantize"], wishes["cache_text_embeddings"]) == (
@@ -123,7 +135,7 @@ def test_dollars_become_minutes_at_the_gpus_price(storage_settings: Any) -> None
     studio = Studio.connect(
         storage_settings.model_copy(update={"runpod_base_url": "https://example.invalid", "atelier_gpu_price": 1.2})
     )
-    wishes = SetupHandlers(studio)._wishes(tuple(values(max_minutes=90, max_dollars=1)))
+    wishes = wishes_of(tuple(values(max_minutes=90, max_dollars=1)), studio.estimates)
     studio.close()
 
     assert wishes["max_minutes"] == pytest.approx(50)

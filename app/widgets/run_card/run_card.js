@@ -1,7 +1,7 @@
 const { make, poll, get, post, ago, duration, bytes, rate, capital, STATUS, parameters, address } = atelier;
 const $ = selector => element.querySelector(selector);
 const card = $('.run-card'), absent = $('.run-card-absent'), more = atelier.closing($('.menu'));
-const curve = loss_curve($('.curve')), log = log_view($('.log'));
+const curve = loss_curve($('.curve')), log = log_view($('.log')), config = config_view($('.config'));
 const ORDER = ['queued', 'starting', 'fetching data', 'loading model', 'caching', 'training', 'sampling', 'saving', 'uploading'];
 const GOING = ['queued', 'running', 'cancelling'];
 const SILENT_S = 90;
@@ -34,7 +34,10 @@ const extend = () => {
   const count = make('input', { type: 'number', min: 1, max: 20000, step: 1, value: Math.max(10, Math.round(run.steps / 2 / 10) * 10), 'aria-label': 'Further steps' });
   const price = make('p', { class: 'price' });
   const pace = run.seconds_per_step ?? seconds_in('training') / run.step;
-  const say = () => { price.textContent = pace && count.value > 0 ? `It goes on behind step ${run.step.toLocaleString()} and takes about ${duration(pace * count.value)}${cost(pace * count.value, ', or ')}, and its start.` : ''; };
+  const say = () => {
+    const to = run.steps + Number(count.value), seconds = pace * (to - run.step);
+    price.textContent = pace && count.value > 0 ? `It goes on from step ${run.step.toLocaleString()} to ${to.toLocaleString()}: about ${duration(seconds)}${cost(seconds, ', or ')}, and its start.` : '';
+  };
   const form = make('form', { method: 'dialog' }, make('h2', { text: `Train “${run.name}” on` }), make('p', { text: 'How many further steps?' }), count, price,
     make('div', { class: 'dialog-buttons' }, act('Not now', () => dialog.close()), make('button', { type: 'submit', class: 'button primary', text: 'Train on' })));
   const dialog = make('dialog', { class: 'atelier-dialog further', 'aria-label': 'Train on' }, form);
@@ -58,21 +61,29 @@ const remove = async () => {
 const choices = () => {
   const ended = !GOING.includes(run.status);
   return [
+    ...wishing.choices(run),
     ended && run.steps && act('Train on…', extend),
     act('New training like this…', () => trigger('clone', { run_id })),
     ended && act('Delete…', remove, 'delete'),
-  ].filter(Boolean).map(button => { button.className = button.className.includes('delete') ? 'delete' : ''; button.addEventListener('click', () => { more.open = false; }); return button; });
+  ].filter(Boolean).map(choice => {
+    choice.className = choice.className.includes('delete') ? 'delete' : '';
+    if (choice.matches('button')) choice.addEventListener('click', () => { more.open = false; });
+    return choice;
+  });
 };
 const ask = async (path, failed, message) => {
   try {
     await post(path, message);
     refresh();
+    return true;
   } catch (error) {
     failed();
     notice(error.message);
     paint();
+    return false;
   }
 };
+const wishing = wishes(wish => ask(`/api/runs/${run_id}/ask`, () => {}, { wish }));
 
 const actions = () => {
   if (restarting) return [make('span', { class: 'button busy', text: 'Starting again…' })];
@@ -80,7 +91,8 @@ const actions = () => {
   if (GOING.includes(run.status)) return [act('Cancel', cancel)];
   if (run.status === 'done') return [download(run.lora.download, 'Download LoRA'), act('Use in Generate', () => prompt_with(run.lora.key), 'primary')];
   const last = run.checkpoints.at(-1);
-  return [act(last ? `Resume from step ${last.step.toLocaleString()}` : 'Retry', () => restart('retry'), 'primary')];
+  // What failed may need another setting, not another try.
+  return [run.status === 'failed' && act('Change and start anew…', () => trigger('clone', { run_id })), act(last ? `Resume from step ${last.step.toLocaleString()}` : 'Retry', () => restart('retry'), 'primary')].filter(Boolean);
 };
 
 // ---------------------------------------------------------------- painting
@@ -94,15 +106,15 @@ const seconds_in = name => run.phases.find(phase => phase.phase === name)?.secon
 // Waiting for a GPU costs nothing; on one's own computer nothing does.
 const cost = (seconds, before = '') => run.price_per_hour === null ? '' : `${before}$${(seconds / 3600 * run.price_per_hour).toFixed(2)}`;
 const figures = () => {
-  const smoothed = curve.loss(), loss = smoothed ?? run.loss, trained = seconds_in('training');
+  const smoothed = curve.loss(), loss = smoothed ?? run.loss, learning_rate = run.learning_rate ?? curve.learning_rate(), trained = seconds_in('training');
   const pace = run.seconds_per_step ?? (run.step && trained ? trained / run.step : null);
   const total = run.phases.reduce((sum, phase) => sum + phase.seconds, 0);
   return [
     figure('Step', run.step.toLocaleString(), `of ${run.steps.toLocaleString()}`),
     GOING.includes(run.status) ? figure('Time left', run.seconds_left === null ? '–' : `about ${duration(run.seconds_left)}`) : figure('Time taken', duration(total)),
-    figure('Per step', pace === null ? '–' : pace < 1 ? `${Math.round(pace * 1000)} ms` : `${pace.toFixed(2)} s`),
-    figure('Loss', loss === null || loss === undefined ? '–' : loss.toFixed(4), smoothed === undefined ? '' : 'smoothed'),
-    figure('Learning rate', rate(run.learning_rate ?? curve.learning_rate())),
+    pace === null ? null : figure('Per step', pace < 1 ? `${Math.round(pace * 1000)} ms` : `${pace.toFixed(2)} s`),
+    loss === null || loss === undefined ? null : figure('Loss', loss.toFixed(4), smoothed === undefined ? '' : 'smoothed'),
+    learning_rate === undefined ? null : figure('Learning rate', rate(learning_rate)),
     run.price_per_hour === null ? null : figure('Spent', cost(total - seconds_in('queued')), `at $${run.price_per_hour}/h`),
   ].filter(Boolean);
 };
@@ -164,7 +176,7 @@ const checkpoints = () => {
   shown_checkpoints = key;
   $('.checkpoints ul').replaceChildren(...[...run.checkpoints].reverse().map(each => make('li', {},
     make('b', { text: `Step ${each.step.toLocaleString()}` }), make('small', { text: bytes(each.bytes) }),
-    act('Prompt this checkpoint', () => prompt_with(each.key)), download(each.download))));
+    act('Prompt this checkpoint', () => prompt_with(each.key), 'small'), make('a', { class: 'button small', href: each.download, download: '', text: 'Download' }))));
 };
 
 const paint = () => {
@@ -187,6 +199,8 @@ const paint = () => {
   $('.figures').replaceChildren(...figures());
   $('.phases').replaceChildren(...phases());
   $('.settings dl').replaceChildren(...run.settings.map(([name, value]) => make('div', {}, make('dt', { text: name }), make('dd', { text: value }))));
+  // A run that ended before its first step has nothing there.
+  $('.halves').hidden = !going && !run.step && !run.samples.length && !run.checkpoints.length;
   problem();
   samples();
   checkpoints();
@@ -202,6 +216,8 @@ const open = id => {
   stopping = restarting = false;
   curve.clear();
   log.clear();
+  config.clear();
+  wishing.clear();
   shown_samples = shown_checkpoints = '';
   card.hidden = absent.hidden = true;
   refresh();
@@ -230,6 +246,7 @@ const refresh = poll({
       await curve.read(run, () => id === run_id);
     }
     if (run) paint();
+    if (run) config.follow(run);
     if (run) await log.follow(run);
     return !run || GOING.includes(run.status) ? 2000 : 20000;
   },
