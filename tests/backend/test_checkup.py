@@ -1,10 +1,13 @@
 """The check-up: what it finds in a dataset, and what its buttons would do."""
 
+import random
+
 import pytest
 
 from backend.base_models import load_base_models
 from backend.checkup import Finding, check_up
 from backend.contract import Dataset, DatasetImage, new_id
+from backend.looks import near_copies
 
 SPEC = load_base_models()["sdxl"]
 SHARP = 0.4
@@ -59,6 +62,15 @@ def test_a_plain_area_is_not_called_blurred() -> None:
 
 def test_few_pictures_ask_for_more() -> None:
     assert found(dataset(count=3))["Only 3 pictures"].remedy == "add"
+
+
+def test_near_copies_are_found_among_many_and_a_negative_is_none() -> None:
+    draw = random.Random(3)
+    values = [draw.getrandbits(256) for _ in range(300)]
+    copies = [values[7] ^ 0xFF, values[7] ^ 0xFF ^ (0xFF << 100)]  # the second is near the first alone
+    values += [*copies, values[9] ^ (2**256 - 1), values[200] ^ (0x1FF << 60)]
+    groups = near_copies({str(place): f"{value:064x}" for place, value in enumerate(values)} | {"unknown": ""})
+    assert groups == [["7", "300", "301"]]
 
 
 def test_of_near_copies_the_largest_is_left() -> None:
