@@ -41,8 +41,13 @@ class Generation:
         """Return what became of the owner's newest presses, newest first."""
         return self._runs.list(owner, "image", limit=_RECENT)
 
+    def going_behind(self, states: list[RunState]) -> list[RunState]:
+        """Return the presses older than the last of these that are at work or wait; only behind one that waits, too."""
+        return self._runs.going_behind(states[-1]) if states and not states[-1].ended else []
+
     def cancel_all(self, owner: str) -> None:
         """Ask for everything to be stopped that is at work or waits. What waits longest goes last."""
-        for state in self.recent(owner):
+        newest = self.recent(owner)
+        for state in newest + self.going_behind(newest):
             if not state.ended:
                 self._runs.cancel(owner, state.run_id)

@@ -154,6 +154,23 @@ class Runs:
             self._remembered[keys] = _Remembered(request, state if state.ended else None)
         return state
 
+    def going_behind(self, state: RunState) -> list[RunState]:
+        """Return the owner's runs of the same kind that are older than one and have not ended, newest first.
+
+        Runs are begun in order: where all of a stretch of runs have ended, nothing older goes on.
+        """
+        owner, after = state.request.owner, state.run_id
+        going: list[RunState] = []
+        while run_ids := self._bucket.list_folders(
+            run_prefix(owner, state.kind), after=f"runs/{owner}/{after}/~", limit=_LISTED
+        ):
+            states = self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids)
+            still = [each for each in states if each and not each.ended]
+            if not still:
+                break
+            going, after = going + still, run_ids[-1]
+        return going
+
     def list(self, owner: str, kind: RunKind, limit: int = _LISTED) -> list[RunState]:
         """Return the owner's newest runs of one kind, newest first."""
         run_ids = self._bucket.list_folders(run_prefix(owner, kind), limit=limit)

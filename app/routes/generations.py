@@ -26,7 +26,8 @@ class _Generations:
         self._views = GenerationViews(studio.media, studio.base_models)
 
     def feed(self, owner: str, request: Request) -> Response:
-        feed = self._views.feed(self._studio.generation.recent(owner))
+        newest = self._studio.generation.recent(owner)
+        feed = self._views.feed(newest, going_before=len(self._studio.generation.going_behind(newest)))
         return unless_known(request, feed.version, feed)
 
     def cancel_all(self, owner: str, request: Request) -> Response:

@@ -41,10 +41,13 @@ class Feed(View):
 class GenerationViews(Views):
     """Makes the answers about generations."""
 
-    def feed(self, states: Sequence[RunState]) -> Feed:
-        """Return the feed of pictures and those in the making, newest first as they come."""
+    def feed(self, states: Sequence[RunState], going_before: int = 0) -> Feed:
+        """Return the feed of pictures and those in the making, newest first as they come.
+
+        `going_before` presses that are older than these are at work or wait.
+        """
         runs: list[GenerationView] = []
-        going = 0
+        going = going_before
         for state in reversed(states):
             runs.append(self.generation(state, ahead=going if state.status == "queued" else 0))
             going += not state.ended

@@ -392,3 +392,19 @@ def test_a_time_limit_reaches_runpod_with_room_to_save(
     runs.submit(training.model_copy(update={"max_minutes": 30}))
     runs.submit(training)
     assert [policy["executionTimeout"] for policy in runpod.policies] == [(30 * 60 + 600) * 1000, 24 * 3600 * 1000]
+
+
+def test_more_presses_than_are_shown_are_counted_and_stopped(
+    runs: Runs, runpod: RunPodServer, storage: Storage, owner: str
+) -> None:
+    generation = Generation(runs, load_base_models())
+    # The oldest have ended, 3 are at work or wait, and 60 newer ones are what a screen lists.
+    for number in range(70):
+        run_id = generation.start(owner, "tiny-flux", prompt=f"no. {number}")
+        if number < 7:
+            ended = failure(run_id).model_copy(update={"kind": "cancelled"})
+            storage.loras.put_message(RunKeys(owner, run_id).failure, ended)
+    newest = generation.recent(owner)
+    assert [state.request.prompt for state in generation.going_behind(newest)] == ["no. 9", "no. 8", "no. 7"]
+    generation.cancel_all(owner)
+    assert runpod.cancelled == [f"job{number + 1}" for number in reversed(range(7, 70))]
