@@ -97,6 +97,24 @@ class Datasets:
             keys.captions, Captions, lambda now: now.model_copy(update={"captions": now.captions | changed})
         )
 
+    def caption_if_empty(self, owner: str, dataset_id: DatasetId, picture: str, caption: str) -> str:
+        """Give a picture this caption unless it has one by now, and return what it has."""
+        keys = DatasetKeys(owner, dataset_id)
+
+        def fill(now: Captions) -> Captions:
+            kept = now.captions.get(picture, "").strip()
+            return now if kept else now.model_copy(update={"captions": now.captions | {picture: caption}})
+
+        return self._store.change(keys.captions, Captions, fill).captions[picture]
+
+    def picture(self, owner: str, dataset_id: DatasetId, picture: str) -> bytes:
+        """Return a picture's file as it is trained on. Raises NotFound."""
+        images = self._store.record(DatasetKeys(owner, dataset_id)).images
+        found = next((image for image in images if image.sha256 == picture), None)
+        if found is None:
+            raise NotFound("This picture is not in the dataset any more.", "Reload the page.")
+        return self._bucket.get(found.key)
+
     def rename(self, owner: str, dataset_id: DatasetId, name: str) -> None:
         """Call a dataset something else. Raises InvalidRequest for a name that can't be."""
         checked = _empty(owner, name).name

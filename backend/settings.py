@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     comfyui_python: str = ""
     comfyui_arguments: str = ""  # further arguments, such as --cpu
 
+    # What describes pictures: a vision model, asked through Hugging Face with HF_TOKEN, or at an address of one's own
+    # that speaks OpenAI's API, such as vLLM's or llama.cpp's server.
+    atelier_caption_model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
+    atelier_caption_url: str = ""
+
     # Who may use a studio that others can reach. Off a Space it asks for this password, or listens on loopback alone.
     atelier_password: SecretStr = SecretStr("")
     # Signs cookies; drawn at each start if not given, which signs everybody out.

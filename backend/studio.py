@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from backend.base_models import load_base_models
+from backend.captioner import Captioner
 from backend.contract import BaseModelSpec
 from backend.datasets import Datasets
 from backend.estimate import Estimates
@@ -29,6 +30,7 @@ class Studio:
     default_base_model: str
     presets: list[Preset]
     datasets: Datasets
+    captioner: Captioner
     training: Training
     estimates: Estimates
     preflight: Preflight
@@ -58,6 +60,7 @@ class Studio:
             default_base_model=_default_base_model(base_models, settings),
             presets=load_presets(),
             datasets=datasets,
+            captioner=Captioner(settings, datasets),
             training=Training(storage, runs, datasets, base_models, preflight),
             estimates=Estimates(runs, None if is_local else settings.atelier_gpu_price),
             preflight=preflight,

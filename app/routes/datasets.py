@@ -11,7 +11,7 @@ from starlette.routing import Route
 from app.identifiers import dataset_id_in, file_name_in, resolutions_in
 from app.routes.answer import answer, attachment, json_of
 from app.routes.body import answer_file, answer_json
-from app.views.datasets import DatasetViews, checkup_view, crops_view, intake_view, removal_view
+from app.views.datasets import CaptionView, DatasetViews, checkup_view, crops_view, intake_view, removal_view
 from backend.contract import BaseModelSpec, Message, Sha256
 from backend.errors import NotFound
 from backend.intake import Upload, is_archive
@@ -26,6 +26,10 @@ class NameMessage(Message):
 
 class CaptionsMessage(Message):
     captions: dict[Sha256, str] = Field(max_length=10_000)
+
+
+class PictureMessage(Message):
+    picture: Sha256
 
 
 class PicturesMessage(Message):
@@ -43,6 +47,7 @@ def routes(studio: Studio) -> list[Route]:
         Route(one, answer(datasets.one)),
         Route(f"{one}/files", files, methods=["POST"]),
         Route(f"{one}/captions", answer_json(CaptionsMessage, datasets.set_captions), methods=["POST"]),
+        Route(f"{one}/describe", answer_json(PictureMessage, datasets.describe), methods=["POST"]),
         Route(f"{one}/rename", answer_json(NameMessage, datasets.rename), methods=["POST"]),
         Route(f"{one}/remove", answer_json(PicturesMessage, datasets.remove), methods=["POST"]),
         Route(f"{one}/duplicate", answer(datasets.duplicate), methods=["POST"]),
@@ -59,6 +64,7 @@ class _Datasets:
 
     def __init__(self, studio: Studio) -> None:
         self._datasets = studio.datasets
+        self._captioner = studio.captioner
         self._limits = studio.limits
         self._base_models = studio.base_models
         self._views = DatasetViews(studio.media, studio.base_models)
@@ -81,6 +87,9 @@ class _Datasets:
     def set_captions(self, owner: str, message: CaptionsMessage, request: Request) -> Response:
         self._datasets.set_captions(owner, _id(request), message.captions)
         return Response(status_code=204)
+
+    def describe(self, owner: str, message: PictureMessage, request: Request) -> Response:
+        return json_of(CaptionView(caption=self._captioner.caption(owner, _id(request), message.picture)))
 
     def rename(self, owner: str, message: NameMessage, request: Request) -> Response:
         self._datasets.rename(owner, _id(request), message.name)

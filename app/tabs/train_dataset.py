@@ -35,7 +35,7 @@ def build(studio: Studio) -> DatasetPanel:
     zone = dropzone(studio.limits)
     spec = studio.base_models[studio.default_base_model]
     check = checkup(spec.id, spec.training.resolution)
-    caption_tools()
+    caption_tools(studio.captioner)
     caption_grid()
     return DatasetPanel(dataset, bar, zone, check, DatasetHandlers(studio))
 

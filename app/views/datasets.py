@@ -27,6 +27,10 @@ class CaptionedPicture(View):
     thumb: str
 
 
+class CaptionView(View):
+    caption: str
+
+
 class DatasetView(View):
     dataset_id: str
     name: str

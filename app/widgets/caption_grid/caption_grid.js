@@ -241,5 +241,14 @@ window.addEventListener('atelier:setup', ({ detail }) => {
   load_crops();
 });
 window.addEventListener('atelier:select-pictures', event => select(event.detail));
+// Stored already by the server that described it; what was typed meanwhile stays.
+window.addEventListener('atelier:described', ({ detail }) => {
+  if (detail.dataset_id !== dataset_id || !captions.has(detail.picture) || !is_empty(detail.picture)) return;
+  captions.set(detail.picture, detail.caption);
+  figures.get(detail.picture).querySelector('textarea').value = detail.caption;
+  count();
+  apply_filter();
+  tell('captions-saved', dataset_id);
+});
 window.addEventListener('atelier:apply-captions', event => apply(event.detail));
 open(atelier.opened_dataset());

@@ -3,8 +3,10 @@
 import gradio as gr
 
 from app.widgets import widget
+from backend.captioner import Captioner
 
 
-def caption_tools() -> gr.HTML:
+def caption_tools(captioner: Captioner) -> gr.HTML:
     """Return the tools. They work on the pictures that the caption grid says are chosen."""
-    return widget("caption_tools")
+    described_by = {"model": captioner.model, "where": captioner.where, "missing": captioner.missing}
+    return widget("caption_tools", described_by)

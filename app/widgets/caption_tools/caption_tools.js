@@ -26,6 +26,11 @@ const show = () => {
   scope.textContent = `Would change ${plural(Object.keys(changes()).length)} ${whose}.`;
 };
 
+// Of the pictures that are chosen, those that nobody has described.
+const empty = () => chosen.filter(sha256 => !captions.get(sha256)?.trim());
+const describing = describe_pictures(root, props.value);
+root.querySelector('.describe').addEventListener('click', () => describing.press(empty(), () => empty().length));
+
 form.addEventListener('input', show);
 form.addEventListener('submit', event => {
   event.preventDefault();
@@ -43,6 +48,7 @@ undo.addEventListener('click', () => {
 window.addEventListener('atelier:captions', event => {
   ({ captions, chosen, selected } = event.detail);
   root.hidden = !captions.size;
+  describing.show(empty().length);
   if (root.querySelector('details').open) show();
 });
 window.addEventListener('atelier:captions-applied', event => {
@@ -52,5 +58,5 @@ window.addEventListener('atelier:captions-applied', event => {
   toast(said);
   show();
 });
-window.addEventListener('atelier:dataset', () => { undone.length = 0; undo.hidden = true; });
+window.addEventListener('atelier:dataset', () => { undone.length = 0; undo.hidden = true; describing.clear(); });
 root.querySelector('details').addEventListener('toggle', show);
