@@ -18,6 +18,7 @@ from backend.studio import Studio
 def serve_until_stopped(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """Serve the studio at host:port, call `on_ready` with its address, and return on Ctrl-C or SIGTERM."""
     studio = Studio.connect(settings)
+    studio.spending_watch.start()
     sign_in = sign_in_for(settings)
     page = page_for(studio, sign_in)
     options = options_behind_door(studio, sign_in, settings)

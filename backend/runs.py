@@ -29,6 +29,9 @@ from backend.contract import (
     explain,
 )
 from backend.errors import InvalidRequest, NotFound
+from backend.ledger import Entry
+from backend.limits import UsageLimits
+from backend.pace import paid_seconds
 from backend.runpod_client import Endpoint, Job, JobStatus
 from backend.storage import RunKeys, Storage, is_of
 
@@ -39,6 +42,7 @@ ENDED: frozenset[RunStatus] = frozenset({"done", "failed", "cancelled", "lost"})
 TIME_TO_LIVE_S = {"train": 3 * 24 * 3600, "image": 24 * 3600}
 EXECUTION_TIMEOUT_S = {"train": 24 * 3600, "image": 3600}
 _HARD_STOP_AFTER_S = 600  # beyond a person's own limit, which the worker keeps: its start, and saving the last step
+_LEAST_TIMEOUT_S = 5  # that RunPod takes
 _SILENCE_S = 60.0  # a run without a job that said something more recently is taken to be alive
 _CANCEL_GRACE_S = 20.0  # what a worker is given to save its last step and say so
 _LISTED = 50
@@ -61,6 +65,20 @@ class RunState(Message):
     def ended(self) -> bool:
         return self.status in ENDED
 
+    @property
+    def paid_seconds(self) -> float:
+        """For how long it has been on a GPU, all its attempts together."""
+        told = self.training or self.generation or self.failure or self.progress
+        return paid_seconds(told.phases) if told else 0.0
+
+
+class StopNote(Message):
+    """Why the studio itself stopped an attempt: `stop.json`."""
+
+    attempt: int
+    message: str
+    hint: str
+
 
 class _Remembered(NamedTuple):
     """The parts of a run that never change again, so that a poll reads only what does."""
@@ -72,29 +90,38 @@ class _Remembered(NamedTuple):
 class Runs:
     """Submits, watches and cancels runs."""
 
-    def __init__(self, storage: Storage, endpoints: dict[RunKind, Endpoint]) -> None:
+    def __init__(self, storage: Storage, endpoints: dict[RunKind, Endpoint], limits: UsageLimits | None = None) -> None:
         self._bucket = storage.loras
+        self._limits = limits  # None: nobody counts
         self._endpoints = endpoints
         self._remembered: dict[RunKeys, _Remembered] = {}
         self._cancelling: set[tuple[RunKeys, int]] = set()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="runs")
 
-    def submit(self, request: TrainingRequest | GenerationRequest) -> RunId:
-        """Store a request that has its run id, hand it to RunPod, and note the job. Returns the run id."""
+    def submit(self, request: TrainingRequest | GenerationRequest, before_s: float = 0) -> RunId:
+        """Store a request that has its run id, hand it to RunPod, and note the job. Returns the run id.
+
+        `before_s` is for how long earlier attempts were at work. Raises LimitReached when somebody has used up theirs.
+        """
         _refuse_what_is_not_theirs(request)
-        keys = _keys_of(request)
+        keys, lasts_s = _keys_of(request), None
+        if self._limits:
+            if before_s or self._limits.bounds(request.owner):
+                self.settle()
+            lasts_s = self._limits.admit(request, before_s).seconds
         self._bucket.put_message(keys.request, request)
         with self._lock:
             self._remembered.pop(keys, None)
-        self._hand_over(request)
+        self._hand_over(request, lasts_s)
         return keys.run_id
 
     def retry(self, owner: str, run_id: RunId) -> None:
         """Submit a run that ended without a result again; a training goes on from its last checkpoint."""
         state = self.state(owner, run_id)
         if state.ended and state.status != "done":
-            self.submit(state.request.model_copy(update={"attempt": state.request.attempt + 1}))
+            again = state.request.model_copy(update={"attempt": state.request.attempt + 1})
+            self.submit(again, state.paid_seconds)
 
     def extend(self, owner: str, run_id: RunId, steps: int) -> None:
         """Train a run that has ended on, `steps` steps further than it was meant to go."""
@@ -107,7 +134,7 @@ class Runs:
         further = request.settings_for(request.base_model).steps + steps
         wishes = request.model_dump() | {"steps": further, "attempt": request.attempt + 1}
         try:
-            self.submit(TrainingRequest.model_validate(wishes))
+            self.submit(TrainingRequest.model_validate(wishes), state.paid_seconds)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
 
@@ -116,6 +143,7 @@ class Runs:
         keys = RunKeys(owner, run_id)
         if not self.state(owner, run_id).ended:
             raise InvalidRequest("This run is still going on.", "Stop it first.")
+        self.settle()
         # What makes it a run goes first, so that half of one is never shown.
         self._bucket.delete([keys.request])
         self._bucket.delete([stored.key for stored in self._bucket.list_all(keys.prefix)])
@@ -131,6 +159,18 @@ class Runs:
         with self._lock:
             self._cancelling.add((RunKeys(owner, run_id), state.request.attempt))
         self._endpoints[state.kind].cancel(submission.job_id)
+
+    def stop(self, owner: str, run_id: RunId, message: str, hint: str) -> None:
+        """Cancel a run that nobody asked to be cancelled, and say why in place of its worker."""
+        state = self.state(owner, run_id)
+        stop = StopNote(attempt=state.request.attempt, message=message, hint=hint)
+        self._bucket.put_message(RunKeys(owner, run_id).stop, stop)
+        self.cancel(owner, run_id)
+
+    def settle(self) -> None:
+        """Write into the ledger what runs cost that have ended since somebody last did."""
+        if self._limits:
+            list(self._pool.map(self._settle, self._limits.ledger.open_entries()))
 
     def state(self, owner: str, run_id: RunId) -> RunState:
         """Return what has become of a run. Raises NotFound for one that was never requested."""
@@ -176,11 +216,18 @@ class Runs:
 
     # -------------------------------------------------------------------------------- what has become of it
 
-    def _hand_over(self, request: TrainingRequest | GenerationRequest) -> None:
+    def _hand_over(self, request: TrainingRequest | GenerationRequest, lasts_s: float | None) -> None:
         keys, kind = _keys_of(request), _kind_of(request)
-        job_id = self._endpoints[kind].run(request, execution_timeout_s=_may_take(request), ttl_s=TIME_TO_LIVE_S[kind])
+        may_take_s = _may_take(request)
+        if lasts_s is not None:
+            may_take_s = max(_LEAST_TIMEOUT_S, min(may_take_s, int(lasts_s)))
+        job_id = self._endpoints[kind].run(request, execution_timeout_s=may_take_s, ttl_s=TIME_TO_LIVE_S[kind])
         submission = Submission(
-            run_id=keys.run_id, attempt=request.attempt, job_id=job_id, submitted_at=round(time.time(), 3)
+            run_id=keys.run_id,
+            attempt=request.attempt,
+            job_id=job_id,
+            submitted_at=round(time.time(), 3),
+            may_take_s=may_take_s,
         )
         self._bucket.put_message(keys.submission, submission)
 
@@ -193,6 +240,16 @@ class Runs:
         if request:
             return request
         raise NotFound(f"There is no run {keys.run_id}.", "It may have been deleted, or belong to somebody else.")
+
+    def _settle(self, entry: Entry) -> None:
+        assert self._limits, "there is an entry"  # noqa: S101
+        state = self._state_if_any(entry.owner, entry.run_id)
+        if state is None:
+            if time.time() - entry.opened_at > _SILENCE_S:
+                self._limits.ledger.withdraw(entry)  # its request was never stored
+        elif state.ended or state.request.attempt > entry.attempt:
+            pictures = len(state.generation.images) if state.generation else 0
+            self._limits.ledger.settle(entry, state.paid_seconds, pictures)
 
     def _state_if_any(self, owner: str, run_id: RunId) -> RunState | None:
         try:
@@ -223,7 +280,7 @@ class Runs:
             cancelling = (keys, request.attempt) in self._cancelling
             return known.model_copy(update={"status": "cancelling" if cancelling else _GOING_ON[job.status]})
         # The worker stored the end of the run before RunPod heard of it, so it may have come since we looked.
-        return self._stored_end(keys, known) or self._end_without_record(known, job)
+        return self._stored_end(keys, known) or self._end_without_record(known, job, submission.may_take_s)
 
     def _stored_end(self, keys: RunKeys, known: RunState) -> RunState | None:
         if known.kind == "train":
@@ -234,9 +291,18 @@ class Runs:
             return known.model_copy(update={"status": "done", "generation": generation})
         failure = self._bucket.find_message(keys.failure, JobFailure)
         if failure and failure.attempt >= known.request.attempt:
-            status = "cancelled" if failure.kind == "cancelled" else "failed"
-            return known.model_copy(update={"status": status, "failure": failure})
+            if failure.kind != "cancelled":
+                return known.model_copy(update={"status": "failed", "failure": failure})
+            return self._with_reason(known.model_copy(update={"status": "cancelled", "failure": failure}))
         return None
+
+    def _with_reason(self, ended: RunState) -> RunState:
+        """A run that was cancelled, with the studio's own words for it if it was the studio that did so."""
+        stop = self._bucket.find_message(RunKeys(ended.request.owner, ended.run_id).stop, StopNote)
+        if stop is None or stop.attempt != ended.request.attempt or ended.failure is None:
+            return ended
+        said = {"message": stop.message, "hint": stop.hint}
+        return ended.model_copy(update={"failure": ended.failure.model_copy(update=said)})
 
     def _without_job(self, known: RunState) -> RunState:
         """The state of a run RunPod knows nothing of: it was never handed over, or has been forgotten."""
@@ -247,16 +313,17 @@ class Runs:
             return _failed(known, "lost", "The worker went silent and RunPod has forgotten the job.", "Press Resume.")
         return _failed(known, "lost", "The run never reached RunPod.", "Press Retry.")
 
-    def _end_without_record(self, known: RunState, job: Job) -> RunState:
+    def _end_without_record(self, known: RunState, job: Job, may_take_s: int | None) -> RunState:
         """The state of a job that ended and left nothing in storage."""
         just_seen = known.progress is not None and time.time() - known.progress.updated_at < _CANCEL_GRACE_S
         match job.status:
             case "CANCELLED" if just_seen:
                 return known.model_copy(update={"status": "cancelling"})  # its worker is saving
             case "CANCELLED":
-                return _failed(known, "cancelled", "Cancelled." if known.progress else "Cancelled before it began.")
+                said = "Cancelled." if known.progress else "Cancelled before it began."
+                return self._with_reason(_failed(known, "cancelled", said))
             case "TIMED_OUT":
-                hours = _may_take(known.request) / 3600
+                hours = (may_take_s or _may_take(known.request)) / 3600
                 return _failed(
                     known, "failed", f"RunPod stopped the job after {hours:.1f} h.", "Press Resume to go on."
                 )

@@ -61,6 +61,20 @@ class Settings(BaseSettings):
     allowed_users: str = ""
     public: bool = False  # everybody may, signed in or not
 
+    # How much one person may use, and everybody together; 0 is no limit. Not given: no limit, but for the visitors of a
+    # public studio, and for all of one (backend/limits.py has the figures).
+    atelier_max_running_jobs: int | None = Field(None, ge=0)
+    atelier_max_running_jobs_in_all: int | None = Field(None, ge=0)
+    atelier_max_pictures_a_day: int | None = Field(None, ge=0)
+    atelier_max_pictures_a_day_in_all: int | None = Field(None, ge=0)
+    atelier_max_storage_gb: float | None = Field(None, ge=0)
+    atelier_max_storage_gb_in_all: float | None = Field(None, ge=0)
+    atelier_max_files: int | None = Field(None, ge=0)
+    atelier_max_dollars_a_day: float | None = Field(None, ge=0)
+    atelier_max_dollars_a_day_in_all: float | None = Field(None, ge=0)
+    atelier_max_dollars_a_month: float | None = Field(None, ge=0)
+    atelier_max_dollars_a_month_in_all: float | None = Field(None, ge=0)
+
     # What a Space says of itself, and Gradio's word for being on one.
     space_id: str = ""
     space_author_name: str = ""

@@ -110,6 +110,11 @@ class RunKeys(NamedTuple):
         return f"{self.prefix}failure.json"
 
     @property
+    def stop(self) -> str:
+        """Why the studio stopped the run, when it did."""
+        return f"{self.prefix}stop.json"
+
+    @property
     def log(self) -> str:
         return f"{self.prefix}log.txt"
 
@@ -227,6 +232,11 @@ def favourite_prefix(owner: str) -> str:
 def removal_prefix(owner: str) -> str:
     """Where it is noted for a day which pictures an owner deleted, newest first."""
     return f"removals/{owner}/"
+
+
+def ledger_prefix(month: str, owner: str = "") -> str:
+    """Where it is written what the runs of a month ('2026-11') cost: one owner's, or everybody's."""
+    return f"ledger-{month}/{owner}/" if owner else f"ledger-{month}/"
 
 
 def is_of(owner: str, key: str) -> bool:

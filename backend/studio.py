@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 
 from backend.base_models import load_base_models
+from backend.caps import CapTable
 from backend.contract import BaseModelSpec
 from backend.datasets import Datasets
 from backend.estimate import Estimates
 from backend.gallery import Gallery, index_path
 from backend.generation import Generation
+from backend.ledger import Ledger
+from backend.limits import UsageLimits
 from backend.loras import Loras
 from backend.media import Media, is_loopback
 from backend.pictures import Limits
@@ -17,7 +20,9 @@ from backend.publishing import Publishing
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
+from backend.spending_watch import SpendingWatch
 from backend.storage import Storage
+from backend.storage_use import StorageUse
 from backend.training import Training
 
 
@@ -39,6 +44,8 @@ class Studio:
     gallery: Gallery
     media: Media
     limits: Limits
+    usage: UsageLimits
+    spending_watch: SpendingWatch
 
     @classmethod
     def connect(cls, settings: Settings) -> "Studio":
@@ -48,18 +55,20 @@ class Studio:
         base_models = load_base_models(settings.atelier_base_models)
         training_endpoint = Endpoint(settings, settings.runpod_training_endpoint_id, "training")
         image_endpoint = Endpoint(settings, settings.runpod_image_generation_endpoint_id, "image generation")
-        runs = Runs(storage, {"train": training_endpoint, "image": image_endpoint})
-        datasets = Datasets(storage, limits)
         is_local = is_loopback(settings.runpod_base_url)
+        gpu_price = None if is_local else settings.atelier_gpu_price
+        usage = UsageLimits(CapTable.of(settings), Ledger(storage.loras, gpu_price), StorageUse(storage))
+        runs = Runs(storage, {"train": training_endpoint, "image": image_endpoint}, usage)
+        datasets = Datasets(storage, limits, usage)
         preflight = Preflight(storage, training_endpoint, settings, local=is_local)
-        loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes)
+        loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes, usage)
         return cls(
             base_models=base_models,
             default_base_model=_default_base_model(base_models, settings),
             presets=load_presets(),
             datasets=datasets,
             training=Training(storage, runs, datasets, base_models, preflight),
-            estimates=Estimates(runs, None if is_local else settings.atelier_gpu_price),
+            estimates=Estimates(runs, gpu_price),
             preflight=preflight,
             generation=Generation(runs, base_models),
             runs=runs,
@@ -68,14 +77,18 @@ class Studio:
             gallery=Gallery(storage, index_path(settings)),
             media=Media(storage),
             limits=limits,
+            usage=usage,
+            spending_watch=SpendingWatch(runs, usage),
         )
 
     def close(self) -> None:
         """Close the connections."""
+        self.spending_watch.close()
         self.gallery.close()
         self.preflight.close()
         self.runs.close()
         self.publishing.close()
+        self.usage.close()
 
 
 def _default_base_model(base_models: dict[str, BaseModelSpec], settings: Settings) -> str:
