@@ -49,7 +49,7 @@ class Door:
             person = self._sign_in.person(request)
             if person is None:
                 return await self._ask(request)(scope, receive, send)
-            scope.setdefault("state", {}).update(owner=person.owner, hub=person.hub)
+            scope.setdefault("state", {}).update(owner=person.owner, hub=person.hub, account=person.account)
             owner = owner_of(request)
         except Forbidden as error:
             return await _refusal(request, error)(scope, receive, send)

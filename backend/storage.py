@@ -239,6 +239,11 @@ def ledger_prefix(month: str, owner: str = "") -> str:
     return f"ledger-{month}/{owner}/" if owner else f"ledger-{month}/"
 
 
+def person_key(owner: str) -> str:
+    """Where it is noted what somebody calls themselves."""
+    return f"people/{owner}/person.json"
+
+
 def is_of(owner: str, key: str) -> bool:
     """Return whether an object is one of the owner's: the second part of a key says whose it is."""
     parts = key.split("/")

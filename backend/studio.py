@@ -13,6 +13,7 @@ from backend.ledger import Ledger
 from backend.limits import UsageLimits
 from backend.loras import Loras
 from backend.media import Media, is_loopback
+from backend.people import People
 from backend.pictures import Limits
 from backend.preflight import Preflight
 from backend.presets import Preset, load_presets
@@ -24,6 +25,7 @@ from backend.spending_watch import SpendingWatch
 from backend.storage import Storage
 from backend.storage_use import StorageUse
 from backend.training import Training
+from backend.usage_report import UsageReports
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Studio:
     media: Media
     limits: Limits
     usage: UsageLimits
+    usage_reports: UsageReports
     spending_watch: SpendingWatch
 
     @classmethod
@@ -78,6 +81,7 @@ class Studio:
             media=Media(storage),
             limits=limits,
             usage=usage,
+            usage_reports=UsageReports(runs, usage, People(storage.loras)),
             spending_watch=SpendingWatch(runs, usage),
         )
 
