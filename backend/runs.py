@@ -3,6 +3,7 @@
 A run's state is, in this order: its result or failure in storage, else RunPod's status, else its last progress.
 """
 
+import logging
 import threading
 import time
 from bisect import bisect_right
@@ -46,6 +47,7 @@ _LEAST_TIMEOUT_S = 5  # that RunPod takes
 _SILENCE_S = 60.0  # a run without a job that said something more recently is taken to be alive
 _CANCEL_GRACE_S = 20.0  # what a worker is given to save its last step and say so
 _LISTED = 50
+_log = logging.getLogger(__name__)
 
 
 class RunState(Message):
@@ -230,6 +232,7 @@ class Runs:
             may_take_s=may_take_s,
         )
         self._bucket.put_message(keys.submission, submission)
+        _log.info("run %s is handed over as job %s", keys.run_id, job_id)
 
     def _read_request(self, keys: RunKeys) -> TrainingRequest | GenerationRequest:
         request: TrainingRequest | GenerationRequest | None
@@ -250,6 +253,7 @@ class Runs:
         elif state.ended or state.request.attempt > entry.attempt:
             pictures = len(state.generation.images) if state.generation else 0
             self._limits.ledger.settle(entry, state.paid_seconds, pictures)
+            _log.info("run %s has ended: %s", entry.run_id, state.status)
 
     def _state_if_any(self, owner: str, run_id: RunId) -> RunState | None:
         try:

@@ -18,6 +18,7 @@ from backend.pictures import Limits
 from backend.preflight import Preflight
 from backend.presets import Preset, load_presets
 from backend.publishing import Publishing
+from backend.readiness import Readiness
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
@@ -49,6 +50,7 @@ class Studio:
     usage: UsageLimits
     usage_reports: UsageReports
     spending_watch: SpendingWatch
+    readiness: Readiness
 
     @classmethod
     def connect(cls, settings: Settings) -> "Studio":
@@ -83,11 +85,13 @@ class Studio:
             usage=usage,
             usage_reports=UsageReports(runs, usage, People(storage.loras)),
             spending_watch=SpendingWatch(runs, usage),
+            readiness=Readiness(storage, [training_endpoint, image_endpoint]),
         )
 
     def close(self) -> None:
         """Close the connections."""
         self.spending_watch.close()
+        self.readiness.close()
         self.gallery.close()
         self.preflight.close()
         self.runs.close()

@@ -13,5 +13,11 @@ def routes(studio: Studio) -> list[Route]:
     """Return the routes to serve beside the page."""
     return [
         Route("/healthz", lambda request: JSONResponse({"ok": True})),
+        Route("/readyz", lambda request: _readiness(studio)),
         *(route for area in _AREAS for route in area.routes(studio)),
     ]
+
+
+def _readiness(studio: Studio) -> JSONResponse:
+    report = studio.readiness.look()
+    return JSONResponse({"ready": report.ready, **report.parts}, 200 if report.ready else 503)
