@@ -68,7 +68,7 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "run_history": False,
         "footer_links": [],
         "show_error": False,
-        "max_file_size": studio.limits.total_bytes,
+        "max_file_size": studio.limits.file_bytes,
         "app_kwargs": {"routes": routes(studio), "docs_url": None, "redoc_url": None, "openapi_url": None},
     }
 

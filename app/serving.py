@@ -15,6 +15,7 @@ from app.metrics import metrics_route
 from app.security import SecurityHeaders
 from app.sign_in import HuggingFace, SignIn, sign_in_for
 from app.traffic import Traffic, Watched
+from app.upload_quota import UploadQuota
 from backend.settings import Settings
 from backend.studio import Studio
 
@@ -63,6 +64,7 @@ def options_behind_door(studio: Studio, sign_in: SignIn, settings: Settings, tra
         Middleware(Watched, traffic=traffic),
         Middleware(SecurityHeaders, storage_endpoint=settings.storage_endpoint),
         Middleware(Door, sign_in=sign_in),
+        Middleware(UploadQuota, most_file_bytes=studio.limits.file_bytes),
     ]
     routes = [*sign_in.routes, metrics_route(studio, settings, traffic), *app["routes"]]
     return options | {"app_kwargs": app | {"routes": routes, "middleware": stand_before}}

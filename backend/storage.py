@@ -22,7 +22,7 @@ from backend.contract import Message, OutputFormat, RunId
 from backend.errors import NotFound, StorageError
 from backend.settings import Settings
 
-PRESIGNED_S = 24 * 3600
+PRESIGNED_S = 2 * 3600  # whoever has the address has the object, so not for longer than a page is looked at
 _TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 _CONTENT_TYPES = {
     ".json": "application/json",
