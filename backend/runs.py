@@ -32,6 +32,7 @@ from backend.contract import (
 from backend.errors import InvalidRequest, NotFound
 from backend.ledger import Entry
 from backend.limits import UsageLimits
+from backend.one_look import OneLook
 from backend.pace import paid_seconds
 from backend.runpod_client import Endpoint, Job, JobStatus
 from backend.storage import RunKeys, Storage, is_of
@@ -99,6 +100,7 @@ class Runs:
         self._remembered: dict[RunKeys, _Remembered] = {}
         self._cancelling: set[tuple[RunKeys, int]] = set()
         self._lock = threading.Lock()
+        self._listings = OneLook(self._newest)  # every page that is open asks every few seconds
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="runs")
 
     def submit(self, request: TrainingRequest | GenerationRequest, before_s: float = 0) -> RunId:
@@ -188,8 +190,7 @@ class Runs:
 
     def list(self, owner: str, kind: RunKind, limit: int = _LISTED) -> list[RunState]:
         """Return the owner's newest runs of one kind, newest first."""
-        run_ids = self._bucket.list_folders(run_prefix(owner, kind), limit=limit)
-        return [state for state in self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids) if state]
+        return [*self._listings((owner, kind, limit))]
 
     def metrics(self, owner: str, run_id: RunId, *, after_step: int = -1) -> Metrics:
         """Return the loss curve so far, from a stretch that holds `after_step` on: what lies before is left unread."""
@@ -254,6 +255,12 @@ class Runs:
             pictures = len(state.generation.images) if state.generation else 0
             self._limits.ledger.settle(entry, state.paid_seconds, pictures)
             _log.info("run %s has ended: %s", entry.run_id, state.status)
+
+    def _newest(self, wanted: tuple[str, RunKind, int]) -> tuple[RunState, ...]:
+        owner, kind, limit = wanted
+        run_ids = self._bucket.list_folders(run_prefix(owner, kind), limit=limit)
+        states = self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids)
+        return tuple(state for state in states if state)
 
     def _state_if_any(self, owner: str, run_id: RunId) -> RunState | None:
         try:

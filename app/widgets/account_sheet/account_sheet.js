@@ -9,7 +9,7 @@ const gauge = ({ label, used, most, share }) => make('div', { class: 'gauge' },
   share === null ? null : make('span', { class: `meter${share >= 1 ? ' full' : ''}` }, make('i', { style: `width:${100 * share}%` })));
 const gauges = list => make('div', { class: 'gauges' }, ...list.map(gauge));
 
-const table = (caption, heads, rows) => make('div', { class: 'wide' }, make('table', {},
+const table = (caption, heads, rows) => make('div', { class: 'wide', role: 'group', tabindex: '0', 'aria-label': caption }, make('table', {},
   make('caption', { class: 'away', text: caption }),
   make('thead', {}, make('tr', {}, ...heads.map(text => make('th', { scope: 'col', text })))),
   make('tbody', {}, ...rows)));
@@ -20,24 +20,24 @@ const cost_row = ({ run_id, kind, base_model, at, seconds, pictures, cost, settl
   const go = () => { close(); open_run(run_id); };
   const name = training ? make('button', { type: 'button', class: 'link', text: what, onclick: go }) : make('span', { text: what });
   const took = settled ? duration(seconds) : `about ${duration(seconds)}`;
-  return make('tr', {}, make('td', {}, name), ...cells([base_model, ago(at), took, ...(priced ? [settled ? cost : `about ${cost}`] : [])]));
+  return make('tr', {}, make('td', {}, name), ...cells([ago(at), took, ...(priced ? [settled ? cost : `about ${cost}`] : []), base_model]));
 };
 const costs = ({ latest, priced }) => latest.length
-  ? table('What the latest runs cost', ['What', 'Base model', 'When', 'Took', ...(priced ? ['Cost'] : [])], latest.map(row => cost_row(row, priced)))
+  ? table('What the latest runs cost', ['What', 'When', 'Took', ...(priced ? ['Cost'] : []), 'Base model'], latest.map(row => cost_row(row, priced)))
   : make('p', { class: 'nothing', text: 'Nothing has been used this month. Trainings and pictures are listed here with what they took.' });
 
 const person_row = (row, priced) => make('tr', {},
   make('th', { scope: 'row', text: row.name }),
-  ...cells([row.running, row.pictures_today, row.pictures_this_month, duration(row.gpu_seconds), row.storage, ...(priced ? [row.today, row.this_month] : [])]));
+  ...cells([...(priced ? [row.today, row.this_month] : []), row.pictures_today, row.pictures_this_month, row.running, duration(row.gpu_seconds), row.storage]));
 const everybody = ({ people, in_all, priced }) => people === null ? [] : [
   make('h3', { text: 'Everybody together' }), gauges(in_all),
-  people.length > 1 ? table('What each person has used', ['Who', 'Running', 'Pictures today', 'This month', 'GPU time', 'Storage', ...(priced ? ['Today', 'This month'] : [])],
+  people.length > 1 ? table('What each person has used', ['Who', ...(priced ? ['Spent today', 'This month'] : []), 'Pictures today', 'This month', 'Running', 'GPU time', 'Storage'],
     people.map(row => person_row(row, priced))) : null,
 ];
 
 const head = () => make('header', {},
   make('div', {}, make('h2', { id: 'account-sheet-title', text: me?.name || 'You are not signed in' }),
-    make('p', { text: me?.name ? '' : me ? 'What you make is kept for this browser. Sign in to have it everywhere.' : '' })),
+    make('p', { text: me?.name ? '' : me ? 'What you make is kept for this browser alone. Signed in, you have a place of your own on every device.' : '' })),
   me?.sign_in ? make('a', { class: 'button primary', href: me.sign_in, target: window.top === window ? null : '_blank', text: 'Sign in with Hugging Face' }) : null,
   me?.sign_out ? make('a', { class: 'button', href: me.sign_out, text: 'Sign out' }) : null);
 const foot = () => make('div', { class: 'dialog-buttons' }, make('button', { type: 'button', class: 'button', text: 'Close', onclick: close }));
