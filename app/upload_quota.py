@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _UPLOAD = "/gradio_api/upload"
 _MOST_MESSAGE_BYTES = 16 * 2**20  # of a form's values, or a server function's
-_FILES_A_DAY = 500  # requests of one person
+_FILES_A_DAY, _FILES_A_DAY_IN_ALL = 500, 20_000  # requests of one person, and of everybody
 _BYTES_A_DAY = 2**30
 _BYTES_A_DAY_IN_ALL = 10 * 2**30
 
@@ -17,6 +17,9 @@ _BYTES_A_DAY_IN_ALL = 10 * 2**30
 class _Sent(NamedTuple):
     files: int = 0
     bytes: int = 0
+
+    def and_more(self, count: int) -> "_Sent":
+        return _Sent(self.files + 1, self.bytes + count)
 
 
 class UploadQuota:
@@ -27,6 +30,7 @@ class UploadQuota:
         self._most_file_bytes = most_file_bytes
         self._day = 0
         self._sent: dict[str, _Sent] = defaultdict(_Sent)
+        self._in_all = _Sent()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith("/gradio_api/"):
@@ -51,10 +55,11 @@ class UploadQuota:
     def _has_room(self, owner: str, count: int) -> bool:
         today = int(time.time() // 86_400)
         if today != self._day:
-            self._day, self._sent = today, defaultdict(_Sent)
-        now = self._sent[owner]
-        in_all = sum(each.bytes for each in self._sent.values())
-        if now.files >= _FILES_A_DAY or now.bytes + count > _BYTES_A_DAY or in_all + count > _BYTES_A_DAY_IN_ALL:
+            self._day, self._sent, self._in_all = today, defaultdict(_Sent), _Sent()
+        own, in_all = self._sent[owner].and_more(count), self._in_all.and_more(count)
+        if own.files > _FILES_A_DAY or own.bytes > _BYTES_A_DAY:
             return False
-        self._sent[owner] = _Sent(now.files + 1, now.bytes + count)
+        if in_all.files > _FILES_A_DAY_IN_ALL or in_all.bytes > _BYTES_A_DAY_IN_ALL:
+            return False
+        self._sent[owner], self._in_all = own, in_all
         return True

@@ -1,4 +1,4 @@
-"""The hard stop: ends runs that have passed what they may cost, whatever was promised for them."""
+"""Keeps the ledger right while nobody looks, and is the hard stop: ends runs that have passed what they may cost."""
 
 import logging
 import threading
@@ -11,6 +11,7 @@ from backend.limits import Spent, UsageLimits
 from backend.runs import Runs
 
 _EVERY_S = 20.0
+_EVERY_S_WITHOUT_CAPS = 300.0  # listing costs
 _HINT = "What it had saved is kept. It can go on once the limit frees up."
 _log = logging.getLogger(__name__)
 
@@ -25,11 +26,11 @@ class SpendingWatch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin, if there is any limit in dollars."""
-        caps = self._usage.caps
-        if self._usage.ledger.gpu_price and any(each.in_dollars for each in caps):
-            self._thread = threading.Thread(target=self._watch, name="spending-watch", daemon=True)
-            self._thread.start()
+        """Begin."""
+        bounded = self._usage.ledger.gpu_price and any(each.in_dollars for each in self._usage.caps)
+        pause_s = _EVERY_S if bounded else _EVERY_S_WITHOUT_CAPS
+        self._thread = threading.Thread(target=self._watch, args=(pause_s,), name="spending-watch", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stop after the present look."""
@@ -40,14 +41,16 @@ class SpendingWatch:
     def look(self) -> None:
         """Settle what has ended, and stop what has passed a limit."""
         self._runs.settle()
+        if not any(each.in_dollars for each in self._usage.caps):
+            return
         entries = [self._as_it_is(entry) for entry in self._usage.entries()]
         for owner in {entry.owner for entry in entries if not entry.settled}:
             theirs = [entry for entry in entries if entry.owner == owner]
             self._stop_beyond(self._usage.caps.of_owner(owner), theirs, "You have")
         self._stop_beyond(self._usage.caps.in_all, entries, "This studio has")
 
-    def _watch(self) -> None:
-        while not self._closed.wait(_EVERY_S):
+    def _watch(self, pause_s: float) -> None:
+        while not self._closed.wait(pause_s):
             try:
                 self.look()
             except AtelierError as error:
