@@ -480,7 +480,6 @@ class Submission(Message):
     attempt: int
     job_id: str
     submitted_at: float
-    may_take_s: int | None = None  # before RunPod ends it
 
 
 class LoraRecord(Message):

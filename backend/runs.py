@@ -226,11 +226,7 @@ class Runs:
             may_take_s = max(_LEAST_TIMEOUT_S, min(may_take_s, int(lasts_s)))
         job_id = self._endpoints[kind].run(request, execution_timeout_s=may_take_s, ttl_s=TIME_TO_LIVE_S[kind])
         submission = Submission(
-            run_id=keys.run_id,
-            attempt=request.attempt,
-            job_id=job_id,
-            submitted_at=round(time.time(), 3),
-            may_take_s=may_take_s,
+            run_id=keys.run_id, attempt=request.attempt, job_id=job_id, submitted_at=round(time.time(), 3)
         )
         self._bucket.put_message(keys.submission, submission)
         _log.info("run %s is handed over as job %s", keys.run_id, job_id)
@@ -291,7 +287,7 @@ class Runs:
             cancelling = (keys, request.attempt) in self._cancelling
             return known.model_copy(update={"status": "cancelling" if cancelling else _GOING_ON[job.status]})
         # The worker stored the end of the run before RunPod heard of it, so it may have come since we looked.
-        return self._stored_end(keys, known) or self._end_without_record(known, job, submission.may_take_s)
+        return self._stored_end(keys, known) or self._end_without_record(known, job)
 
     def _stored_end(self, keys: RunKeys, known: RunState) -> RunState | None:
         if known.kind == "train":
@@ -324,7 +320,7 @@ class Runs:
             return _failed(known, "lost", "The worker went silent and RunPod has forgotten the job.", "Press Resume.")
         return _failed(known, "lost", "The run never reached RunPod.", "Press Retry.")
 
-    def _end_without_record(self, known: RunState, job: Job, may_take_s: int | None) -> RunState:
+    def _end_without_record(self, known: RunState, job: Job) -> RunState:
         """The state of a job that ended and left nothing in storage."""
         just_seen = known.progress is not None and time.time() - known.progress.updated_at < _CANCEL_GRACE_S
         match job.status:
@@ -334,7 +330,7 @@ class Runs:
                 said = "Cancelled." if known.progress else "Cancelled before it began."
                 return self._with_reason(_failed(known, "cancelled", said))
             case "TIMED_OUT":
-                hours = (may_take_s or _may_take(known.request)) / 3600
+                hours = (known.paid_seconds or _may_take(known.request)) / 3600
                 return _failed(
                     known, "failed", f"RunPod stopped the job after {hours:.1f} h.", "Press Resume to go on."
                 )
