@@ -35,6 +35,7 @@ from backend.limits import UsageLimits
 from backend.one_look import OneLook
 from backend.pace import paid_seconds
 from backend.runpod_client import Endpoint, Job, JobStatus
+from backend.stops import StopNote, note_stop, with_reason
 from backend.storage import RunKeys, Storage, is_of
 
 RunStatus = Literal["queued", "running", "cancelling", "done", "failed", "cancelled", "lost"]
@@ -73,14 +74,6 @@ class RunState(Message):
         """For how long it has been on a GPU, all its attempts together."""
         told = self.training or self.generation or self.failure or self.progress
         return paid_seconds(told.phases) if told else 0.0
-
-
-class StopNote(Message):
-    """Why the studio itself stopped an attempt: `stop.json`."""
-
-    attempt: int
-    message: str
-    hint: str
 
 
 class _Remembered(NamedTuple):
@@ -166,9 +159,8 @@ class Runs:
 
     def stop(self, owner: str, run_id: RunId, message: str, hint: str) -> None:
         """Cancel a run that nobody asked to be cancelled, and say why in place of its worker."""
-        state = self.state(owner, run_id)
-        stop = StopNote(attempt=state.request.attempt, message=message, hint=hint)
-        self._bucket.put_message(RunKeys(owner, run_id).stop, stop)
+        note = StopNote(attempt=self.state(owner, run_id).request.attempt, message=message, hint=hint)
+        note_stop(self._bucket, RunKeys(owner, run_id), note)
         self.cancel(owner, run_id)
 
     def settle(self) -> None:
@@ -184,6 +176,8 @@ class Runs:
             return remembered.state
         request = remembered.request if remembered else self._read_request(keys)
         state = self._present_state(keys, request)
+        if state.failure and state.status == "cancelled":
+            state = state.model_copy(update={"failure": with_reason(self._bucket, keys, state.failure)})
         with self._lock:
             self._remembered[keys] = _Remembered(request, state if state.ended else None)
         return state
@@ -298,18 +292,9 @@ class Runs:
             return known.model_copy(update={"status": "done", "generation": generation})
         failure = self._bucket.find_message(keys.failure, JobFailure)
         if failure and failure.attempt >= known.request.attempt:
-            if failure.kind != "cancelled":
-                return known.model_copy(update={"status": "failed", "failure": failure})
-            return self._with_reason(known.model_copy(update={"status": "cancelled", "failure": failure}))
+            status = "cancelled" if failure.kind == "cancelled" else "failed"
+            return known.model_copy(update={"status": status, "failure": failure})
         return None
-
-    def _with_reason(self, ended: RunState) -> RunState:
-        """A run that was cancelled, with the studio's own words for it if it was the studio that did so."""
-        stop = self._bucket.find_message(RunKeys(ended.request.owner, ended.run_id).stop, StopNote)
-        if stop is None or stop.attempt != ended.request.attempt or ended.failure is None:
-            return ended
-        said = {"message": stop.message, "hint": stop.hint}
-        return ended.model_copy(update={"failure": ended.failure.model_copy(update=said)})
 
     def _without_job(self, known: RunState) -> RunState:
         """The state of a run RunPod knows nothing of: it was never handed over, or has been forgotten."""
@@ -327,8 +312,7 @@ class Runs:
             case "CANCELLED" if just_seen:
                 return known.model_copy(update={"status": "cancelling"})  # its worker is saving
             case "CANCELLED":
-                said = "Cancelled." if known.progress else "Cancelled before it began."
-                return self._with_reason(_failed(known, "cancelled", said))
+                return _failed(known, "cancelled", "Cancelled." if known.progress else "Cancelled before it began.")
             case "TIMED_OUT":
                 hours = (known.paid_seconds or _may_take(known.request)) / 3600
                 return _failed(

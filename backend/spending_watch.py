@@ -12,6 +12,7 @@ from backend.runs import Runs
 
 _EVERY_S = 20.0
 _EVERY_S_WITHOUT_CAPS = 300.0  # listing costs
+_LAST_LOOK_S = 3.0
 _HINT = "What it had saved is kept. It can go on once the limit frees up."
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class SpendingWatch:
         """Stop after the present look."""
         self._closed.set()
         if self._thread:
-            self._thread.join(_EVERY_S)
+            self._thread.join(_LAST_LOOK_S)
 
     def look(self) -> None:
         """Settle what has ended, and stop what has passed a limit."""
