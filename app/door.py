@@ -17,13 +17,14 @@ from backend.errors import Forbidden
 _OPEN = frozenset({"/healthz", "/readyz", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events", "/login"})
 _OPEN_FOLDERS = ("/static/", "/assets/", "/login/")
 # What of Gradio the studio uses. The rest stays shut: files by path, streams, its proxy, its own history of runs.
-_PAGES = frozenset({"/", "/config", "/theme.css", "/manifest.json", "/pwa_icon", "/logout"})
+_PAGES = frozenset({"/", "/config", "/theme.css", "/manifest.json", "/pwa_icon", "/logout", "/metrics"})
 _FOLDERS = ("/api/", "/media/", "/sample/", "/svelte/", "/pwa_icon/", "/gradio_api/run/", "/gradio_api/call/")
 _GRADIO = frozenset(
     f"/gradio_api/{name}"
     for name in ("info", "theme.css", "app_id", "queue/join", "queue/data", "component_server", "upload",
                  "upload_progress", "cancel", "reset")
 )  # fmt: skip
+_METRICS = "/metrics"
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _SESSION = "session_hash"
 _SESSIONS_KEPT = 10_000
@@ -43,13 +44,15 @@ class Door:
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})  # nothing here speaks over one
         request = Request(scope)
-        if scope["path"] in _OPEN or scope["path"].startswith(_OPEN_FOLDERS):
+        # A collector has no session; what it carries instead is checked at the route.
+        by_token = scope["path"] == _METRICS and "authorization" in request.headers
+        if by_token or scope["path"] in _OPEN or scope["path"].startswith(_OPEN_FOLDERS):
             return await self._app(scope, receive, send)
         try:
             person = self._sign_in.person(request)
             if person is None:
                 return await self._ask(request)(scope, receive, send)
-            scope.setdefault("state", {}).update(owner=person.owner, hub=person.hub)
+            scope.setdefault("state", {}).update(owner=person.owner, hub=person.hub, account=person.account)
             owner = owner_of(request)
         except Forbidden as error:
             return await _refusal(request, error)(scope, receive, send)

@@ -9,6 +9,7 @@ from app.tabs import gallery, generate, loras, runs, train
 from app.tabs.choices import QUICK
 from app.theme import FAVICON, SCRIPT, STYLESHEET, studio_theme
 from app.widgets import stylesheets
+from app.widgets.account_sheet import account_sheet
 from app.widgets.picture_view import picture_view
 from app.widgets.top_bar import top_bar
 from backend.studio import Studio
@@ -48,6 +49,7 @@ def build(studio: Studio) -> gr.Blocks:
                 gallery_tab = gallery.build()
         train_page.select(**train_tab.setup.look_ahead)
         view = picture_view()
+        account_sheet()
         _wire(_Shell(bar, view, tabs), train_tab, runs_tab, loras_tab, generate_tab, gallery_tab)
     # Gradio's default lets one handler of a kind run at a time, for everybody.
     page.queue(default_concurrency_limit=20, max_size=_MAX_QUEUED, api_open=False)
@@ -66,7 +68,7 @@ def launch_options(studio: Studio) -> dict[str, Any]:
         "run_history": False,
         "footer_links": [],
         "show_error": False,
-        "max_file_size": studio.limits.total_bytes,
+        "max_file_size": studio.limits.file_bytes,
         "app_kwargs": {"routes": routes(studio), "docs_url": None, "redoc_url": None, "openapi_url": None},
     }
 

@@ -1,5 +1,6 @@
 """Serves the screen, behind its door, until somebody stops it."""
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,18 +10,27 @@ from starlette.middleware import Middleware
 
 from app.door import Door
 from app.interface import build, launch_options
+from app.logs import set_up_logging
+from app.metrics import metrics_route
 from app.security import SecurityHeaders
 from app.sign_in import HuggingFace, SignIn, sign_in_for
+from app.traffic import Traffic, Watched
+from app.upload_quota import UploadQuota
 from backend.settings import Settings
 from backend.studio import Studio
+
+_DRAIN_S = 8.0  # hosts kill what hasn't ended ten seconds after it was asked to
+_log = logging.getLogger(__name__)
 
 
 def serve_until_stopped(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """Serve the studio at host:port, call `on_ready` with its address, and return on Ctrl-C or SIGTERM."""
+    set_up_logging(settings)
     studio = Studio.connect(settings)
+    studio.spending_watch.start()
     sign_in = sign_in_for(settings)
-    page = page_for(studio, sign_in)
-    options = options_behind_door(studio, sign_in, settings)
+    page, traffic = page_for(studio, sign_in), Traffic()
+    options = options_behind_door(studio, sign_in, settings, traffic)
     page.launch(server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, **options)
     try:
         on_ready(f"http://{host}:{port}")
@@ -30,6 +40,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int, on_ready: Call
     except KeyboardInterrupt:
         pass
     finally:
+        if left := traffic.drain(_DRAIN_S):
+            _log.warning("%d requests were still under way after %g s", left, _DRAIN_S)
         page.close(verbose=False)
         studio.close()
 
@@ -44,12 +56,15 @@ def page_for(studio: Studio, sign_in: SignIn) -> gr.Blocks:
     return page
 
 
-def options_behind_door(studio: Studio, sign_in: SignIn, settings: Settings) -> dict[str, Any]:
+def options_behind_door(studio: Studio, sign_in: SignIn, settings: Settings, traffic: Traffic) -> dict[str, Any]:
     """Return what `Blocks.launch` is to be called with, so that nothing is reached but through the door."""
     options = launch_options(studio)
     app = options["app_kwargs"]
     stand_before = [
+        Middleware(Watched, traffic=traffic),
         Middleware(SecurityHeaders, storage_endpoint=settings.storage_endpoint),
         Middleware(Door, sign_in=sign_in),
+        Middleware(UploadQuota, most_file_bytes=studio.limits.file_bytes),
     ]
-    return options | {"app_kwargs": app | {"routes": [*sign_in.routes, *app["routes"]], "middleware": stand_before}}
+    routes = [*sign_in.routes, metrics_route(studio, settings, traffic), *app["routes"]]
+    return options | {"app_kwargs": app | {"routes": routes, "middleware": stand_before}}

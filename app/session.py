@@ -1,6 +1,6 @@
 """Whose things a request is about, and whether it came from our own page. Who somebody is was asked at the door."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from backend.errors import Forbidden
@@ -38,6 +38,21 @@ def owner_of(request: Caller) -> str:
     if not owner:
         raise Forbidden("Nobody is signed in.", "Reload the page and sign in.")
     return owner
+
+
+class Account(NamedTuple):
+    """Who somebody is to themselves and to the studio. An address is '' where there is no such way."""
+
+    name: str = ""  # '' for who is known by nothing but a cookie
+    is_keeper: bool = False  # the studio is theirs: they see what everybody uses
+    sign_in: str = ""
+    sign_out: str = ""
+
+
+def account_of(request: Caller) -> Account:
+    """Return who sent this request, as the door knows them."""
+    account: Account = getattr(request.state, "account", Account())
+    return account
 
 
 def hub_access_of(request: Caller) -> HubAccess:

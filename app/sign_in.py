@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from app.pages import own_page
-from app.session import LOCAL_OWNER
+from app.session import LOCAL_OWNER, Account
 from backend.contract import Owner
 from backend.errors import AtelierError, Forbidden
 from backend.hub import HubAccess
@@ -41,6 +41,7 @@ class Person(NamedTuple):
     owner: str
     cookie: str = ""  # a Set-Cookie header, for a visitor seen for the first time
     hub: HubAccess = HubAccess(None, "Sign in with Hugging Face first.")
+    account: Account = Account()
 
 
 class SignIn(Protocol):
@@ -72,6 +73,11 @@ def sign_in_for(settings: Settings) -> SignIn:
     return Loopback(settings.hf_token)
 
 
+_HERE = Account("You, on this computer", is_keeper=True)
+_SHARER = Account("Whoever has the password", is_keeper=True, sign_out="/logout")
+_SIGN_IN = "/login/huggingface"
+
+
 class Loopback:
     """Whoever sits at this computer."""
 
@@ -85,7 +91,7 @@ class Loopback:
         # A page elsewhere could give its own name this computer's address, and then count as this studio's own.
         if _host_in(request.headers) not in LOOPBACK_NAMES:
             raise Forbidden("This studio answers on this computer alone.", "Set ATELIER_PASSWORD to open it to others.")
-        return Person(LOCAL_OWNER, hub=self._hub)
+        return Person(LOCAL_OWNER, hub=self._hub, account=_HERE)
 
     def page(self, problem: str = "") -> Response:
         return own_page("Not here", problem, 401)
@@ -115,7 +121,7 @@ class Password:
 
     def person(self, request: Request) -> Person | None:
         given = _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _STAY_S)
-        return Person(LOCAL_OWNER, hub=_SHARED) if given == "in" else None
+        return Person(LOCAL_OWNER, hub=_SHARED, account=_SHARER) if given == "in" else None
 
     def page(self, problem: str = "") -> Response:
         return own_page("Sign in", problem, 401, form="password")
@@ -146,6 +152,7 @@ class HuggingFace:
     def __init__(self, settings: Settings) -> None:
         keeper = (settings.space_author_name or settings.space_id.split("/")[0]).casefold()
         named = {name.casefold() for name in settings.allowed_users.replace(",", " ").split()}
+        self._keeper = keeper
         self._allowed = named | {keeper}
         self._public = settings.public
         self._signer = _signer(settings, "visitor")
@@ -159,19 +166,20 @@ class HuggingFace:
         names = {name.casefold(), *_organisations(user)}
         if not self._public and not names & self._allowed:
             raise Forbidden(f"{name} is not among the people of this studio.", "Ask its owner to add you.")
-        return Person(_owner_named(f"hf-{user['sub']}"), hub=_hub_access(info))
+        account = Account(name, is_keeper=self._keeper in names, sign_out="/logout")
+        return Person(_owner_named(f"hf-{user['sub']}"), hub=_hub_access(info), account=account)
 
     def page(self, problem: str = "") -> Response:
         return own_page("Sign in", problem, 401, form="huggingface")
 
     def _visitor(self, request: Request) -> Person | None:
         if visitor := _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _VISITOR_STAY_S):
-            return Person(_owner_named(visitor))
+            return Person(_owner_named(visitor), account=Account(sign_in=_SIGN_IN))
         if request.url.path != "/" or request.method != "GET":
             return None
         visitor = f"visitor-{secrets.token_hex(16)}"
         cookie = _cookie(request, self._signer.sign(visitor), _VISITOR_STAY_S, framed=True)
-        return Person(visitor, cookie=cookie)
+        return Person(visitor, cookie=cookie, account=Account(sign_in=_SIGN_IN))
 
 
 def _hub_access(info: dict[str, Any]) -> HubAccess:

@@ -13,6 +13,7 @@ from backend.dataset_archive import archive_of
 from backend.dataset_store import Arrival, Captions, DatasetStore, at_once
 from backend.errors import InvalidRequest, NotFound
 from backend.intake import Reader, Seen, Texts, Upload
+from backend.limits import UsageLimits
 from backend.pictures import Limits, Refusal, clean_caption
 from backend.storage import DatasetKeys, RunKeys, Storage
 
@@ -41,10 +42,11 @@ class Removal(NamedTuple):
 class Datasets:
     """Everything a person can do with datasets."""
 
-    def __init__(self, storage: Storage, limits: Limits) -> None:
+    def __init__(self, storage: Storage, limits: Limits, usage: UsageLimits | None = None) -> None:
         self._bucket = storage.loras
         self._store = DatasetStore(storage.loras)
         self._limits = limits
+        self._usage = usage  # None: nobody counts
         self._reader = Reader(limits)
 
     def create(self, owner: str, name: str) -> Dataset:
@@ -83,6 +85,8 @@ class Datasets:
         Safe to call for many files at once, and again for one that may have been taken already.
         """
         keys = DatasetKeys(owner, dataset_id)
+        if self._usage:
+            self._usage.check_storage(owner, upload.path.stat().st_size)
         arrived = self._store.settle(keys, unless_fewer_than=_SETTLED_FROM)
         return self._take_in(self._store.record(keys), arrived, upload)
 
@@ -125,6 +129,8 @@ class Datasets:
     def duplicate(self, owner: str, dataset_id: DatasetId) -> Dataset:
         """Return a copy of a dataset, its pictures copied, too: what is done to one never touches the other."""
         original = self.get(owner, dataset_id)
+        if self._usage:
+            self._usage.check_storage(owner, sum(image.bytes for image in original.images))
         copy = _empty(owner, f"{original.name[:70].strip()} (copy)")
         source, target = DatasetKeys(owner, original.id), DatasetKeys(owner, copy.id)
         images = [
@@ -221,6 +227,8 @@ class Datasets:
             fingerprint=seen.fingerprint,
         )
         self._bucket.put(image.key, picture.data)
+        if self._usage:
+            self._usage.note_stored(keys.owner, len(picture.data))
         self._bucket.put(keys.thumb(picture.sha256), seen.thumb)
         self._store.arrive(keys, Arrival(image=image))
 

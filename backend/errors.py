@@ -7,6 +7,7 @@ AtelierError
 │   └── LoraRejected          a LoRA file that is damaged or made for another base model
 ├── NotFound                  a run, dataset, LoRA or picture that isn't in storage
 ├── Forbidden                 somebody may not do this from where they are
+├── LimitReached              somebody, or everybody together, has used up what may be used for now
 ├── ServiceError              something we depend on said no or nothing
 │   ├── StorageError          object storage
 │   ├── RunPodError           RunPod's API, or the local gateway
@@ -48,6 +49,9 @@ class NotFound(AtelierError): ...
 
 
 class Forbidden(AtelierError): ...
+
+
+class LimitReached(AtelierError): ...
 
 
 class ServiceError(AtelierError): ...

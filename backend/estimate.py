@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from statistics import median
 
 from backend.contract import BaseModelSpec, Message, TrainingRequest, TrainingSettings
+from backend.pace import WAITING, declared_seconds
 from backend.runs import Runs, RunState
 
 _RECENT = 5  # past trainings; older ones ran on who knows what
-_WAITING = ("queued",)  # not paid for, and no fault of the settings
 
 
 class Estimate(Message):
@@ -30,9 +30,8 @@ class Estimates:
         past = list(_alike(self._runs.list(owner, "train"), spec, settings))[:_RECENT]
         if past:
             seconds = median(pace for pace, _ in past) * settings.steps + median(around for _, around in past)
-        elif spec.pace:
-            work = settings.batch_size * _area(settings.resolution) / _area(spec.training.resolution)
-            seconds = spec.pace.seconds_per_step * work * settings.steps + spec.pace.seconds_around
+        elif (declared := declared_seconds(spec, settings)) is not None:
+            seconds = declared
         else:
             return None
         return Estimate(seconds=round(seconds, 1), dollars=self.price_of(seconds), past_runs=len(past))
@@ -59,11 +58,7 @@ def _alike(
             sorted(settings.resolution), settings.batch_size, settings.prior_preservation,
         ):  # fmt: skip
             continue
-        spent = {each.phase: each.seconds for each in state.training.phases if each.phase not in _WAITING}
+        spent = {each.phase: each.seconds for each in state.training.phases if each.phase not in WAITING}
         trained = spent.pop("training", 0.0)
         if trained:
             yield trained / state.training.steps, sum(spent.values())
-
-
-def _area(resolution: list[int]) -> float:
-    return sum(side * side for side in resolution) / len(resolution)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from backend.contract import BaseModelSpec, GenerationRequest, LoraId, LoraLabel, LoraRecord, RunId, explain, file_stem
 from backend.errors import InvalidRequest, NotFound
+from backend.limits import UsageLimits
 from backend.lora_imports import describe_file
 from backend.lora_shelf import Lora, LoraShelf
 from backend.makings import Making, making_of
@@ -42,13 +43,20 @@ class Loras:
     """Lists LoRAs, and does what people ask to be done with them."""
 
     def __init__(
-        self, storage: Storage, runs: Runs, base_models: dict[str, BaseModelSpec], limits: Limits, max_bytes: int
+        self,
+        storage: Storage,
+        runs: Runs,
+        base_models: dict[str, BaseModelSpec],
+        limits: Limits,
+        max_bytes: int,
+        usage: UsageLimits | None = None,
     ) -> None:
         self._bucket = storage.loras
         self._pictures = storage.outputs
         self._runs = runs
         self._base_models = base_models
         self._limits = limits
+        self._usage = usage  # None: nobody counts
         self._shelf = LoraShelf(storage.loras)
         self.max_bytes = max_bytes  # of an imported file
 
@@ -139,6 +147,7 @@ class Loras:
         keys = LoraKeys(owner, f"{run_id}-{step}")
         if self._bucket.exists(keys.record):
             return self.get(owner, keys.lora_id)
+        self._check_room(owner, checkpoint.bytes)
         file, sample = keys.file(file_stem(f"{making.name[:50]} {step}")), making.thumb_key(step)
         self._bucket.copy(checkpoint.key, file)
         if sample:
@@ -164,6 +173,7 @@ class Loras:
 
     def take_in(self, owner: str, path: Path, file_name: str) -> tuple[Lora, bool]:
         """Keep a LoRA file from elsewhere; return it, and whether it is new. Raises LoraRejected, saying why not."""
+        self._check_room(owner, path.stat().st_size)
         described = describe_file(path, file_name, self._base_models.values(), self._limits)
         sha256 = sha256_of(path)
         if same := next((lora for lora in self.of_owner(owner) if lora.record.sha256 == sha256), None):
@@ -208,7 +218,13 @@ class Loras:
     def _keep(self, record: LoraRecord) -> Lora:
         """Store the record, behind everything it names."""
         self._bucket.put_message(LoraKeys(record.owner, record.id).record, record)
+        if self._usage:
+            self._usage.note_stored(record.owner, record.bytes)
         return self.get(record.owner, record.id)
+
+    def _check_room(self, owner: str, more_bytes: int) -> None:
+        if self._usage:
+            self._usage.check_storage(owner, more_bytes)
 
     def _show(self, lora: Lora, picture: bytes) -> Lora:
         key = lora.keys.chosen_thumb(hashlib.sha256(picture).hexdigest())

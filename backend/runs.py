@@ -3,6 +3,7 @@
 A run's state is, in this order: its result or failure in storage, else RunPod's status, else its last progress.
 """
 
+import logging
 import threading
 import time
 from bisect import bisect_right
@@ -29,7 +30,12 @@ from backend.contract import (
     explain,
 )
 from backend.errors import InvalidRequest, NotFound
+from backend.ledger import Entry
+from backend.limits import UsageLimits
+from backend.one_look import OneLook
+from backend.pace import paid_seconds
 from backend.runpod_client import Endpoint, Job, JobStatus
+from backend.stops import StopNote, note_stop, with_reason
 from backend.storage import RunKeys, Storage, is_of
 from backend.submissions import Submissions
 
@@ -40,9 +46,11 @@ ENDED: frozenset[RunStatus] = frozenset({"done", "failed", "cancelled", "lost"})
 TIME_TO_LIVE_S = {"train": 3 * 24 * 3600, "image": 24 * 3600}
 EXECUTION_TIMEOUT_S = {"train": 24 * 3600, "image": 3600}
 _HARD_STOP_AFTER_S = 600  # beyond a person's own limit, which the worker keeps: its start, and saving the last step
+_LEAST_TIMEOUT_S = 5  # that RunPod takes
 _SILENCE_S = 60.0  # a run without a job that said something more recently is taken to be alive
 _CANCEL_GRACE_S = 20.0  # what a worker is given to save its last step and say so
 _LISTED = 50
+_log = logging.getLogger(__name__)
 
 
 class RunState(Message):
@@ -62,6 +70,12 @@ class RunState(Message):
     def ended(self) -> bool:
         return self.status in ENDED
 
+    @property
+    def paid_seconds(self) -> float:
+        """For how long it has been on a GPU, all its attempts together."""
+        told = self.training or self.generation or self.failure or self.progress
+        return paid_seconds(told.phases) if told else 0.0
+
 
 class _Remembered(NamedTuple):
     """The parts of a run that never change again, so that a poll reads only what does."""
@@ -73,29 +87,39 @@ class _Remembered(NamedTuple):
 class Runs:
     """Submits, watches and cancels runs."""
 
-    def __init__(self, storage: Storage, endpoints: dict[RunKind, Endpoint]) -> None:
+    def __init__(self, storage: Storage, endpoints: dict[RunKind, Endpoint], limits: UsageLimits | None = None) -> None:
         self._bucket = storage.loras
+        self._limits = limits  # None: nobody counts
         self._endpoints = endpoints
         self._remembered: dict[RunKeys, _Remembered] = {}
         self._submissions = Submissions(storage.loras)
         self._lock = threading.Lock()
+        self._listings = OneLook(self._newest)  # every page that is open asks every few seconds
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="runs")
 
-    def submit(self, request: TrainingRequest | GenerationRequest) -> RunId:
-        """Store a request that has its run id, hand it to RunPod, and note the job. Returns the run id."""
+    def submit(self, request: TrainingRequest | GenerationRequest, before_s: float = 0) -> RunId:
+        """Store a request that has its run id, hand it to RunPod, and note the job. Returns the run id.
+
+        `before_s` is for how long earlier attempts were at work. Raises LimitReached when somebody has used up theirs.
+        """
         _refuse_what_is_not_theirs(request)
-        keys = _keys_of(request)
+        keys, lasts_s = _keys_of(request), None
+        if self._limits:
+            if before_s or self._limits.bounds(request.owner):
+                self.settle()
+            lasts_s = self._limits.admit(request, before_s).seconds
         self._bucket.put_message(keys.request, request)
         with self._lock:
             self._remembered.pop(keys, None)
-        self._hand_over(request)
+        self._hand_over(request, lasts_s)
         return keys.run_id
 
     def retry(self, owner: str, run_id: RunId) -> None:
         """Submit a run that ended without a result again; a training goes on from its last checkpoint."""
         state = self.state(owner, run_id)
         if state.ended and state.status != "done":
-            self.submit(state.request.model_copy(update={"attempt": state.request.attempt + 1}))
+            again = state.request.model_copy(update={"attempt": state.request.attempt + 1})
+            self.submit(again, state.paid_seconds)
 
     def extend(self, owner: str, run_id: RunId, steps: int) -> None:
         """Train a run that has ended on, `steps` steps further than it was meant to go."""
@@ -108,7 +132,7 @@ class Runs:
         further = request.settings_for(request.base_model).steps + steps
         wishes = request.model_dump() | {"steps": further, "attempt": request.attempt + 1}
         try:
-            self.submit(TrainingRequest.model_validate(wishes))
+            self.submit(TrainingRequest.model_validate(wishes), state.paid_seconds)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
 
@@ -117,6 +141,7 @@ class Runs:
         keys = RunKeys(owner, run_id)
         if not self.state(owner, run_id).ended:
             raise InvalidRequest("This run is still going on.", "Stop it first.")
+        self.settle()
         # What makes it a run goes first, so that half of one is never shown.
         self._bucket.delete([keys.request])
         self._bucket.delete([stored.key for stored in self._bucket.list_all(keys.prefix)])
@@ -142,6 +167,17 @@ class Runs:
             RunKeys(owner, run_id), state.request.attempt, saves=wish == "save", samplings=wish == "sample"
         )
 
+    def stop(self, owner: str, run_id: RunId, message: str, hint: str) -> None:
+        """Cancel a run that nobody asked to be cancelled, and say why in place of its worker."""
+        note = StopNote(attempt=self.state(owner, run_id).request.attempt, message=message, hint=hint)
+        note_stop(self._bucket, RunKeys(owner, run_id), note)
+        self.cancel(owner, run_id)
+
+    def settle(self) -> None:
+        """Write into the ledger what runs cost that have ended since somebody last did."""
+        if self._limits:
+            list(self._pool.map(self._settle, self._limits.ledger.open_entries()))
+
     def state(self, owner: str, run_id: RunId) -> RunState:
         """Return what has become of a run. Raises NotFound for one that was never requested."""
         keys = RunKeys(owner, run_id)
@@ -150,6 +186,8 @@ class Runs:
             return remembered.state
         request = remembered.request if remembered else self._read_request(keys)
         state = self._present_state(keys, request)
+        if state.failure and state.status == "cancelled":
+            state = state.model_copy(update={"failure": with_reason(self._bucket, keys, state.failure)})
         with self._lock:
             self._remembered[keys] = _Remembered(request, state if state.ended else None)
         return state
@@ -173,8 +211,7 @@ class Runs:
 
     def list(self, owner: str, kind: RunKind, limit: int = _LISTED) -> list[RunState]:
         """Return the owner's newest runs of one kind, newest first."""
-        run_ids = self._bucket.list_folders(run_prefix(owner, kind), limit=limit)
-        return [state for state in self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids) if state]
+        return [*self._listings((owner, kind, limit))]
 
     def metrics(self, owner: str, run_id: RunId, *, after_step: int = -1) -> Metrics:
         """Return the loss curve so far, from a stretch that holds `after_step` on: what lies before is left unread."""
@@ -203,10 +240,14 @@ class Runs:
 
     # -------------------------------------------------------------------------------- what has become of it
 
-    def _hand_over(self, request: TrainingRequest | GenerationRequest) -> None:
+    def _hand_over(self, request: TrainingRequest | GenerationRequest, lasts_s: float | None) -> None:
         keys, kind = _keys_of(request), _kind_of(request)
-        job_id = self._endpoints[kind].run(request, execution_timeout_s=_may_take(request), ttl_s=TIME_TO_LIVE_S[kind])
+        may_take_s = _may_take(request)
+        if lasts_s is not None:
+            may_take_s = max(_LEAST_TIMEOUT_S, min(may_take_s, int(lasts_s)))
+        job_id = self._endpoints[kind].run(request, execution_timeout_s=may_take_s, ttl_s=TIME_TO_LIVE_S[kind])
         self._submissions.note(keys, request.attempt, job_id)
+        _log.info("run %s is handed over as job %s", keys.run_id, job_id)
 
     def _read_request(self, keys: RunKeys) -> TrainingRequest | GenerationRequest:
         request: TrainingRequest | GenerationRequest | None
@@ -217,6 +258,23 @@ class Runs:
         if request:
             return request
         raise NotFound(f"There is no run {keys.run_id}.", "It may have been deleted, or belong to somebody else.")
+
+    def _settle(self, entry: Entry) -> None:
+        assert self._limits, "there is an entry"  # noqa: S101
+        state = self._state_if_any(entry.owner, entry.run_id)
+        if state is None:
+            if time.time() - entry.opened_at > _SILENCE_S:
+                self._limits.ledger.withdraw(entry)  # its request was never stored
+        elif state.ended or state.request.attempt > entry.attempt:
+            pictures = len(state.generation.images) if state.generation else 0
+            self._limits.ledger.settle(entry, state.paid_seconds, pictures)
+            _log.info("run %s has ended: %s", entry.run_id, state.status)
+
+    def _newest(self, wanted: tuple[str, RunKind, int]) -> tuple[RunState, ...]:
+        owner, kind, limit = wanted
+        run_ids = self._bucket.list_folders(run_prefix(owner, kind), limit=limit)
+        states = self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids)
+        return tuple(state for state in states if state)
 
     def _state_if_any(self, owner: str, run_id: RunId) -> RunState | None:
         try:
@@ -279,7 +337,7 @@ class Runs:
             case "CANCELLED":
                 return _failed(known, "cancelled", "Cancelled." if known.progress else "Cancelled before it began.")
             case "TIMED_OUT":
-                hours = _may_take(known.request) / 3600
+                hours = (known.paid_seconds or _may_take(known.request)) / 3600
                 return _failed(
                     known, "failed", f"RunPod stopped the job after {hours:.1f} h.", "Press Resume to go on."
                 )

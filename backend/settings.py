@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backend.base_models import BASE_MODELS
 
+_SHORTEST_SECRET = 8  # characters
+
 
 def _default_home() -> Path:
     return Path.home() / ".local" / "share" / "lora-atelier"
@@ -66,6 +68,25 @@ class Settings(BaseSettings):
     allowed_users: str = ""
     public: bool = False  # everybody may, signed in or not
 
+    # How much one person may use, and everybody together; 0 is no limit. Not given: no limit, but for the visitors of a
+    # public studio, and for all of one (backend/limits.py has the figures).
+    atelier_max_running_jobs: int | None = Field(None, ge=0)
+    atelier_max_running_jobs_in_all: int | None = Field(None, ge=0)
+    atelier_max_pictures_a_day: int | None = Field(None, ge=0)
+    atelier_max_pictures_a_day_in_all: int | None = Field(None, ge=0)
+    atelier_max_storage_gb: float | None = Field(None, ge=0)
+    atelier_max_storage_gb_in_all: float | None = Field(None, ge=0)
+    atelier_max_files: int | None = Field(None, ge=0)
+    atelier_max_dollars_a_day: float | None = Field(None, ge=0)
+    atelier_max_dollars_a_day_in_all: float | None = Field(None, ge=0)
+    atelier_max_dollars_a_month: float | None = Field(None, ge=0)
+    atelier_max_dollars_a_month_in_all: float | None = Field(None, ge=0)
+
+    # How the studio logs: 'text' or 'json'; JSON on a Space if not given.
+    atelier_log: Literal["", "text", "json"] = ""
+    # Lets a collector read /metrics; without it only the studio's owner can.
+    atelier_metrics_token: SecretStr = SecretStr("")
+
     # What a Space says of itself, and Gradio's word for being on one.
     space_id: str = ""
     space_author_name: str = ""
@@ -77,6 +98,13 @@ class Settings(BaseSettings):
     max_dataset_bytes: int = 10 * 2**30
     max_lora_bytes: int = 2 * 2**30  # one imported file
     max_image_pixels: int = 120_000_000
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Everything that must not be shown, stored or logged, but for what is too short to be one."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        hidden = {value.get_secret_value() for value in values if isinstance(value, SecretStr)}
+        return frozenset(secret for secret in {*hidden, self.r2_access_key_id} if len(secret) >= _SHORTEST_SECRET)
 
     @property
     def storage_endpoint(self) -> str:

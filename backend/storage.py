@@ -22,7 +22,7 @@ from backend.contract import Message, OutputFormat, RunId
 from backend.errors import NotFound, StorageError
 from backend.settings import Settings
 
-PRESIGNED_S = 24 * 3600
+PRESIGNED_S = 2 * 3600  # whoever has the address has the object, so not for longer than a page is looked at
 _TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 _CONTENT_TYPES = {
     ".json": "application/json",
@@ -108,6 +108,11 @@ class RunKeys(NamedTuple):
     @property
     def failure(self) -> str:
         return f"{self.prefix}failure.json"
+
+    @property
+    def stop(self) -> str:
+        """Why the studio stopped the run, when it did."""
+        return f"{self.prefix}stop.json"
 
     @property
     def log(self) -> str:
@@ -227,6 +232,16 @@ def favourite_prefix(owner: str) -> str:
 def removal_prefix(owner: str) -> str:
     """Where it is noted for a day which pictures an owner deleted, newest first."""
     return f"removals/{owner}/"
+
+
+def ledger_prefix(month: str, owner: str = "") -> str:
+    """Where it is written what the runs of a month ('2026-11') cost: one owner's, or everybody's."""
+    return f"ledger-{month}/{owner}/" if owner else f"ledger-{month}/"
+
+
+def person_key(owner: str) -> str:
+    """Where it is noted what somebody calls themselves."""
+    return f"people/{owner}/person.json"
 
 
 def is_of(owner: str, key: str) -> bool:

@@ -3,23 +3,31 @@
 from dataclasses import dataclass
 
 from backend.base_models import load_base_models
+from backend.caps import CapTable
 from backend.captioner import Captioner
 from backend.contract import BaseModelSpec
 from backend.datasets import Datasets
 from backend.estimate import Estimates
 from backend.gallery import Gallery, index_path
 from backend.generation import Generation
+from backend.ledger import Ledger
+from backend.limits import UsageLimits
 from backend.loras import Loras
 from backend.media import Media, is_loopback
+from backend.people import People
 from backend.pictures import Limits
 from backend.preflight import Preflight
 from backend.presets import Preset, load_presets
 from backend.publishing import Publishing
+from backend.readiness import Readiness
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
+from backend.spending_watch import SpendingWatch
 from backend.storage import Storage
+from backend.storage_use import StorageUse
 from backend.training import Training
+from backend.usage_report import UsageReports
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,10 @@ class Studio:
     gallery: Gallery
     media: Media
     limits: Limits
+    usage: UsageLimits
+    usage_reports: UsageReports
+    spending_watch: SpendingWatch
+    readiness: Readiness
 
     @classmethod
     def connect(cls, settings: Settings) -> "Studio":
@@ -50,11 +62,13 @@ class Studio:
         base_models = load_base_models(settings.atelier_base_models)
         training_endpoint = Endpoint(settings, settings.runpod_training_endpoint_id, "training")
         image_endpoint = Endpoint(settings, settings.runpod_image_generation_endpoint_id, "image generation")
-        runs = Runs(storage, {"train": training_endpoint, "image": image_endpoint})
-        datasets = Datasets(storage, limits)
         is_local = is_loopback(settings.runpod_base_url)
+        gpu_price = None if is_local else settings.atelier_gpu_price
+        usage = UsageLimits(CapTable.of(settings), Ledger(storage.loras, gpu_price), StorageUse(storage))
+        runs = Runs(storage, {"train": training_endpoint, "image": image_endpoint}, usage)
+        datasets = Datasets(storage, limits, usage)
         preflight = Preflight(storage, training_endpoint, settings, local=is_local)
-        loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes)
+        loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes, usage)
         return cls(
             base_models=base_models,
             default_base_model=_default_base_model(base_models, settings),
@@ -62,7 +76,7 @@ class Studio:
             datasets=datasets,
             captioner=Captioner(settings, datasets),
             training=Training(storage, runs, datasets, base_models, preflight),
-            estimates=Estimates(runs, None if is_local else settings.atelier_gpu_price),
+            estimates=Estimates(runs, gpu_price),
             preflight=preflight,
             generation=Generation(runs, base_models),
             runs=runs,
@@ -71,14 +85,21 @@ class Studio:
             gallery=Gallery(storage, index_path(settings)),
             media=Media(storage),
             limits=limits,
+            usage=usage,
+            usage_reports=UsageReports(runs, usage, People(storage.loras)),
+            spending_watch=SpendingWatch(runs, usage),
+            readiness=Readiness(storage, [training_endpoint, image_endpoint]),
         )
 
     def close(self) -> None:
         """Close the connections."""
+        self.spending_watch.close()
+        self.readiness.close()
         self.gallery.close()
         self.preflight.close()
         self.runs.close()
         self.publishing.close()
+        self.usage.close()
 
 
 def _default_base_model(base_models: dict[str, BaseModelSpec], settings: Settings) -> str:

@@ -3,13 +3,21 @@
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from app.routes import datasets, gallery, generations, loras, media, runs
+from app.routes import datasets, gallery, generations, loras, media, runs, usage
 from backend.studio import Studio
+
+_AREAS = (datasets, runs, generations, loras, gallery, media, usage)
 
 
 def routes(studio: Studio) -> list[Route]:
     """Return the routes to serve beside the page."""
     return [
         Route("/healthz", lambda request: JSONResponse({"ok": True})),
-        *(route for area in (datasets, runs, generations, loras, gallery, media) for route in area.routes(studio)),
+        Route("/readyz", lambda request: _readiness(studio)),
+        *(route for area in _AREAS for route in area.routes(studio)),
     ]
+
+
+def _readiness(studio: Studio) -> JSONResponse:
+    report = studio.readiness.look()
+    return JSONResponse({"ready": report.ready, **report.parts}, 200 if report.ready else 503)

@@ -9,9 +9,11 @@ from starlette.responses import JSONResponse, Response
 
 from app.session import owner_of
 from app.wording import in_words
-from backend.errors import AtelierError, Forbidden, InvalidRequest, NotFound, ServiceError
+from backend.errors import AtelierError, Forbidden, InvalidRequest, LimitReached, NotFound, ServiceError
 
-_STATUS: dict[type[AtelierError], int] = {NotFound: 404, InvalidRequest: 400, Forbidden: 403, ServiceError: 503}
+_STATUS: dict[type[AtelierError], int] = {
+    NotFound: 404, InvalidRequest: 400, Forbidden: 403, LimitReached: 429, ServiceError: 503,
+}  # fmt: skip
 
 Endpoint = Callable[[str, Request], Response]
 

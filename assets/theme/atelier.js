@@ -134,6 +134,12 @@ window.atelier = (() => {
   };
   const say = (id, sentence) => window.dispatchEvent(new CustomEvent('atelier:message', { detail: { id, sentence } }));
 
+  // An address of storage opens its picture for two hours: a page that is open for longer has to ask for new ones.
+  document.addEventListener('error', event => {
+    const { tagName, src = '' } = event.target;
+    if (tagName === 'IMG' && src.includes('X-Amz-Expires=') && performance.now() > 3600e3) toast('This page has been open for long. Reload it to see more pictures.');
+  }, true);
+
   // ---------------------------------------------------------------- told while somebody looks elsewhere
 
   // Browsers ask only in answer to a press.

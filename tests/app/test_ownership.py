@@ -17,6 +17,7 @@ from app.routes import routes
 from app.serving import options_behind_door, page_for
 from app.session import LOCAL_OWNER
 from app.sign_in import Person
+from app.traffic import Traffic
 from backend.contract import LoraRecord
 from backend.settings import Settings
 from backend.storage import LoraKeys, Storage
@@ -76,7 +77,7 @@ def things(quiet_studio: Studio, past: Past, storage: Storage) -> Things:
 async def app(quiet_studio: Studio, storage_settings: Settings) -> gr.routes.App:
     sign_in = Named()
     page = page_for(quiet_studio, sign_in)
-    options = options_behind_door(quiet_studio, sign_in, storage_settings)
+    options = options_behind_door(quiet_studio, sign_in, storage_settings, Traffic())
     return gr.routes.App.create_app(page, app_kwargs=options["app_kwargs"])
 
 

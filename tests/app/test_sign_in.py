@@ -10,12 +10,12 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.door import Door
-from app.session import hub_access_of, owner_of
+from app.session import account_of, hub_access_of, owner_of
 from app.sign_in import HuggingFace, Loopback, Password, sign_in_for
 from backend.errors import AtelierError
 from backend.settings import Settings
@@ -34,11 +34,16 @@ def publishes_with(request: Request) -> PlainTextResponse:
     return PlainTextResponse(access.token.get_secret_value() if access.token else access.missing)
 
 
+def who(request: Request) -> JSONResponse:
+    return JSONResponse(account_of(request)._asdict())
+
+
 def studio(**settings: Any) -> TestClient:
     """A studio that answers every known address with whose the request is."""
     sign_in = sign_in_for(Settings.model_validate(settings))
     routes = [*sign_in.routes, Route("/", whose), Route("/api/x", whose, methods=["GET", "POST"])]
     routes.append(Route("/api/hub", publishes_with))
+    routes.append(Route("/api/who", who))
     middleware = [Middleware(SessionMiddleware, secret_key="gradio's"), Middleware(Door, sign_in=sign_in)]
     return TestClient(Starlette(routes=routes, middleware=middleware), base_url="https://127.0.0.1:7860")
 
@@ -195,6 +200,34 @@ class TestSpace:
         cookie = studio(**SPACE, public=True).get("/").headers["set-cookie"].lower()
 
         assert {"secure", "httponly", "samesite=none"} <= {part.strip() for part in cookie.split(";")}
+
+
+class TestAccount:
+    """Who somebody is told to be, and which ways in and out they are shown."""
+
+    def test_on_ones_own_computer_there_is_no_way_in_or_out(self) -> None:
+        me = studio().get("/api/who").json()
+        assert (me["is_keeper"], me["sign_in"], me["sign_out"]) == (True, "", "")
+
+    def test_with_a_password_there_is_a_way_out(self) -> None:
+        client = studio(atelier_password=PASSWORD)
+        client.post("/login", data={"password": PASSWORD})
+        assert client.get("/api/who").json()["sign_out"] == "/logout"
+        client.get("/logout", follow_redirects=False)
+        assert client.get("/api/who").status_code == 401
+
+    @pytest.mark.parametrize(("name", "is_keeper"), [("Ann", True), ("bob", False)])
+    def test_the_spaces_owner_is_its_keeper(self, name: str, is_keeper: bool) -> None:
+        client = studio(**SPACE, public=True)
+        signed_in(client, name)
+        me = client.get("/api/who").json()
+        assert me == {"name": name, "is_keeper": is_keeper, "sign_in": "", "sign_out": "/logout"}
+
+    def test_a_visitor_can_sign_in(self) -> None:
+        client = studio(**SPACE, public=True)
+        client.get("/")
+        me = client.get("/api/who").json()
+        assert me == {"name": "", "is_keeper": False, "sign_in": "/login/huggingface", "sign_out": ""}
 
 
 class TestPublishing:

@@ -1,10 +1,7 @@
 """What becomes of a run: storage first, then RunPod, then the last progress; real storage, a scripted RunPod."""
 
-import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import SecretStr
@@ -31,52 +28,14 @@ from backend.runs import Runs
 from backend.settings import Settings
 from backend.storage import RunKeys, Storage
 from backend.training import Training
-
-
-class RunPodServer:
-    """RunPod with jobs whose status a test sets by hand."""
-
-    def __init__(self) -> None:
-        self.jobs: dict[str, dict[str, object]] = {}
-        self.policies: list[dict[str, int]] = []
-        self.cancelled: list[str] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                *_, action, last = self.path.split("/")
-                if last == "run":
-                    server.policies.append(json.loads(body)["policy"])
-                    job_id = f"job{len(server.jobs) + 1}"
-                    server.jobs[job_id] = {"status": "IN_QUEUE"}
-                    self.answer(200, {"id": job_id, "status": "IN_QUEUE"})
-                elif action == "cancel":
-                    server.cancelled.append(last)
-                    self.answer(200, {"id": last, "status": "CANCELLED"})
-
-            def do_GET(self) -> None:
-                last = self.path.rsplit("/", 1)[-1]
-                reply = {"workers": {}} if last == "health" else server.jobs.get(last)
-                self.answer(200, {"id": "x", **reply}) if reply else self.answer(404, {})
-
-            def answer(self, status: int, reply: dict[str, object]) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(json.dumps(reply).encode())
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+from tests.backend.runpod_server import RunPodServer
 
 
 @pytest.fixture
 def runpod() -> Iterator[RunPodServer]:
     server = RunPodServer()
     yield server
-    server.http.shutdown()
-    server.http.server_close()
+    server.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The storage client against a real S3 server."""
 
+import time
 from pathlib import Path
 
 import httpx
@@ -72,6 +73,18 @@ def test_a_presigned_address_opens_without_keys(storage: Storage, owner: str) ->
     reply = httpx.get(storage.outputs.presign(f"{owner}/picture.png", download_as="mine.png"))
     assert (reply.content, reply.headers["content-type"]) == (b"png", "image/png")
     assert "mine.png" in reply.headers["content-disposition"]
+
+
+def test_a_presigned_address_opens_one_object_and_not_for_long(storage: Storage, owner: str) -> None:
+    for name in ("mine", "theirs"):
+        storage.outputs.put(f"{owner}/{name}.png", b"png")
+    address = storage.outputs.presign(f"{owner}/mine.png")
+    assert "X-Amz-Expires=7200" in address
+    assert httpx.get(address.replace("mine", "theirs")).status_code == 403
+    assert httpx.put(address, content=b"x").status_code == 403
+    short = storage.outputs.presign(f"{owner}/mine.png", expires_s=1)
+    time.sleep(2.1)
+    assert httpx.get(short).status_code == 403
 
 
 def test_wrong_keys_are_explained_and_not_shown(storage_settings: Settings) -> None:

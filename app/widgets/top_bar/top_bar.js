@@ -4,6 +4,7 @@ const pill = element.querySelector('.activity');
 let version = '', going = [], before = new Map(), ended = '';
 
 element.querySelector('.theme-toggle').addEventListener('click', toggle_theme);
+element.querySelector('.account-open').addEventListener('click', () => atelier.tell('account'));
 pill.addEventListener('click', () => open_run(going[0].run_id));
 
 const share = run => run.steps ? `${Math.floor(100 * run.step / run.steps)} %` : '';

@@ -1,9 +1,11 @@
 """Fetching from a stranger's address: what is taken, and where it may not lead."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +78,36 @@ def test_a_redirect_is_followed(site: str, tmp_path: Path) -> None:
 def test_the_private_network_is_out_of_reach(url: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetRejected, match="private network"):
         fetch(url, tmp_path / "a", "https://example.r2.cloudflarestorage.com")
+
+
+def test_a_name_that_resolves_differently_the_second_time_gains_nothing(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, asked = int(site.rpartition(":")[2]), []
+    real = socket.getaddrinfo
+
+    def resolve(host: object, *rest: Any, **named: Any) -> Any:
+        if host != "rebinds.example":
+            return real(host, *rest, **named)
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "10.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    own = f"http://rebinds.example:{port}"
+    fetch(f"{own}/bytes/5", tmp_path / "a", own)
+    assert (len(asked), (tmp_path / "a").read_bytes()) == (1, b"xxxxx")
+    with pytest.raises(DatasetRejected, match=r"rebinds\.example is inside a private network"):
+        fetch(f"{own}/bytes/5", tmp_path / "a", "https://example.r2.cloudflarestorage.com")
+
+
+def test_a_name_with_one_private_address_among_others_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)) for address in ("1.1.1.1", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(DatasetRejected, match="private network"):
+        fetch("http://both.example/a.zip", tmp_path / "a", "https://example.r2.cloudflarestorage.com")
 
 
 def test_a_redirect_does_not_lead_into_it_either(site: str, tmp_path: Path) -> None:
