@@ -229,6 +229,11 @@ def removal_prefix(owner: str) -> str:
     return f"removals/{owner}/"
 
 
+def start_picture_key(owner: str, sha256: str) -> str:
+    """Where a picture from outside lies that pictures start from; named by its content, so it is there once."""
+    return f"starts/{owner}/{sha256[:32]}.jpg"
+
+
 def is_of(owner: str, key: str) -> bool:
     """Return whether an object is one of the owner's: the second part of a key says whose it is."""
     parts = key.split("/")

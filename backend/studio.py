@@ -17,6 +17,7 @@ from backend.publishing import Publishing
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
+from backend.start_pictures import StartPictures
 from backend.storage import Storage
 from backend.training import Training
 
@@ -33,6 +34,7 @@ class Studio:
     estimates: Estimates
     preflight: Preflight
     generation: Generation
+    start_pictures: StartPictures
     runs: Runs
     loras: Loras
     publishing: Publishing
@@ -62,6 +64,7 @@ class Studio:
             estimates=Estimates(runs, None if is_local else settings.atelier_gpu_price),
             preflight=preflight,
             generation=Generation(runs, base_models),
+            start_pictures=StartPictures(storage.outputs, limits),
             runs=runs,
             loras=loras,
             publishing=Publishing(storage, loras, base_models),

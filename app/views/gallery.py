@@ -61,6 +61,7 @@ class OriginView(View):
 class PictureDetail(PictureView):
     """Everything known of one picture."""
 
+    key: str
     run_id: str
     prompt: str
     negative_prompt: str
@@ -130,6 +131,7 @@ class GalleryViews(Views):
             width=record.width,
             height=record.height,
             seed=str(record.seed),
+            key=record.key,
             run_id=record.run_id,
             prompt=record.prompt,
             negative_prompt=record.negative_prompt,

@@ -30,7 +30,7 @@ const trigger_chip = lora => {
 const row = use => {
   const lora = loras.find(each => each.key === use.key), name = lora?.name || file_name(use.key);
   const shown = make('output', { text: use.strength.toFixed(2) });
-  const range = make('input', { type: 'range', min: 0, max: 1.5, step: .05, value: use.strength, 'aria-label': `Strength of ${name}`, oninput: () => {
+  const range = make('input', { type: 'range', class: 'track', min: 0, max: 1.5, step: .05, value: use.strength, 'aria-label': `Strength of ${name}`, oninput: () => {
     show_part();
     props.value = { ...value(), loras: value().loras.map(each => each.key === use.key ? { ...each, strength: +range.value } : each) };
   } });
