@@ -4,11 +4,14 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from app.tabs.choices import QUICK, base_model_dropdown, size_choices
-from app.tabs.generate_form import FIELDS, GenerateHandlers, picker_value, size_value
+from app.tabs.choices import QUICK, base_model_dropdown
+from app.tabs.generate_form import FIELDS, GenerateHandlers, picker_value
 from app.widgets.image_feed import image_feed
 from app.widgets.lora_picker import lora_picker
 from app.widgets.message import message
+from app.widgets.prompt_tools import prompt_tools
+from app.widgets.seed_field import seed_field
+from app.widgets.shape_picker import shape_picker
 from app.widgets.start_picture import start_picture
 from backend.contract import BaseModelSpec
 from backend.studio import Studio
@@ -18,7 +21,7 @@ _FORMATS = [("PNG", "png"), ("JPEG", "jpeg"), ("WebP", "webp")]
 _PRESS = """(...values) => {
   const names = NAMES, form = Object.fromEntries(names.map((name, index) => [name, values[index]]));
   const { prompt, negative_prompt, base_model, count, steps, guidance, output_format, output_quality } = form;
-  const [width, height] = form.size.split('x').map(Number);
+  const { width, height } = form.size;
   const loras = (form.picker?.loras || []).map(({ key, strength }) => ({ key, strength }));
   const seed = String(form.seed ?? '').trim(), start = form.start;
   if (start?.pending) { atelier.say('generate', 'The picture to start from is still on its way.'); return; }
@@ -76,6 +79,7 @@ def _words(spec: BaseModelSpec) -> dict[str, Any]:
         placeholder="What do you want to see? Ctrl or ⌘ + Enter generates.",
         elem_id="prompt",
     )
+    prompt_tools()
     negative_prompt = gr.Textbox(
         label="Without",
         lines=1,
@@ -91,10 +95,10 @@ def _words(spec: BaseModelSpec) -> dict[str, Any]:
 def _frame(studio: Studio, spec: BaseModelSpec) -> dict[str, Any]:
     with gr.Group():
         base_model = base_model_dropdown(studio.base_models.values(), spec.id)
-        size = gr.Radio(size_choices(spec.sizes), value=size_value(spec), label="Shape", elem_classes="chips")
-    with gr.Group(), gr.Row():
+        size = shape_picker(spec)
+    with gr.Group(), gr.Row(equal_height=True, elem_id="count-and-seed"):
         count = gr.Slider(1, 8, 4, step=1, label="Pictures", buttons=[], min_width=140, interactive=True)
-        seed = gr.Textbox(label="Seed", placeholder="New each time", max_lines=1, min_width=140)
+        seed = seed_field()
     return {"base_model": base_model, "size": size, "count": count, "seed": seed}
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import gradio as gr
 
 from app.session import owner_of
-from app.tabs.choices import size_choices, with_size
 from app.tabs.reuse import Made, made_in
 from app.widgets.message import said
+from app.widgets.shape_picker import shape_value
 from app.widgets.start_picture import DENOISE, start_value
 from app.wording import in_words
 from backend.contract import BaseModelSpec, LoraUse
@@ -105,7 +105,7 @@ class GenerateHandlers:
             fields |= {"base_model": spec.id, "picker": picker_value(spec, [use.model_dump() for use in made.loras])}
             fields["negative_prompt"] = gr.Textbox(made.negative_prompt, visible=spec.negative_prompt)
             if made.width and made.height:
-                fields["size"] = _size(spec, made.width, made.height)
+                fields["size"] = shape_value(spec, made.width, made.height)
         fields["start"], problem = self._started_from(made, owner)
         return filled(**fields, message=said("generate", problem))
 
@@ -132,30 +132,21 @@ def picker_value(spec: BaseModelSpec, uses: list[Any]) -> dict[str, Any]:
     return {"loras": chosen, "architecture": spec.architecture, "base_model": spec.name}
 
 
-def size_value(spec: BaseModelSpec) -> str:
-    """Return the size a base model draws at unless told otherwise."""
-    return f"{spec.generation.width}x{spec.generation.height}"
-
-
 def _usual(spec: BaseModelSpec) -> dict[str, Any]:
     return {
         "negative_prompt": gr.Textbox(visible=spec.negative_prompt),
-        "size": gr.Radio(choices=size_choices(spec.sizes), value=size_value(spec)),
+        "size": shape_value(spec),
         "steps": spec.generation.steps,
         "guidance": spec.generation.guidance,
     }
 
 
-def _size(spec: BaseModelSpec, width: int, height: int) -> Any:
-    return gr.Radio(choices=with_size(size_choices(spec.sizes), width, height), value=f"{width}x{height}")
-
-
-def _size_like(spec: BaseModelSpec, width: int, height: int) -> Any:
+def _size_like(spec: BaseModelSpec, width: int, height: int) -> dict[str, Any]:
     """Return the size of a picture to start from, or where the base model doesn't draw it, the shape most like it."""
     if width * height <= spec.max_pixels and width % spec.size_multiple == height % spec.size_multiple == 0:
-        return _size(spec, width, height)
+        return shape_value(spec, width, height)
     nearest = min(spec.sizes, key=lambda size: abs(size.width / size.height - width / height))
-    return _size(spec, nearest.width, nearest.height)
+    return shape_value(spec, nearest.width, nearest.height)
 
 
 def _text(seed: int | None) -> Any:

@@ -57,7 +57,7 @@ def test_reuse_brings_prompt_seed_and_a_size_that_is_not_among_the_shapes(quiet_
     assert (form["prompt"], form["base_model"], form["count"]) == (record.prompt, BASE_MODEL, 1)
     assert (form["seed"], form["steps"], form["guidance"]) == (str(record.seed), 12, 2.5)
     assert (form["picker"]["loras"], form["message"]["text"], form["start"]["key"]) == ([], "", "")
-    assert (form["size"].value, form["size"].choices[-1]) == ("160x112", ("160 × 112", "160x112"))
+    assert (form["size"]["width"], form["size"]["height"], len(form["size"]["sizes"])) == (160, 112, 3)
 
 
 def test_a_picture_is_started_from_with_the_words_that_stand_there(quiet_studio: Studio, past: Past) -> None:
@@ -69,7 +69,9 @@ def test_a_picture_is_started_from_with_the_words_that_stand_there(quiet_studio:
     assert (form["prompt"], elsewhere["prompt"]) == ("a cat", record.prompt)
     assert (form["start"]["key"], form["start"]["denoise"]) == (record.key, 0.6)
     assert form["start"]["url"].startswith("/media/outputs/thumbs/")
-    assert (form["size"].value, elsewhere["size"].value) == ("160x112", "160x112")
+    assert (
+        form["size"] | {"sizes": []} == elsewhere["size"] | {"sizes": []} == {"sizes": [], "width": 160, "height": 112}
+    )
     assert "seed" not in form
 
 
@@ -113,7 +115,7 @@ def test_a_checkpoint_opens_with_its_base_model_and_trigger(quiet_studio: Studio
 def test_another_base_model_brings_its_shapes(quiet_studio: Studio) -> None:
     form = fields(GenerateHandlers(quiet_studio).choose_base_model("flux1-dev", {"loras": []}))
 
-    assert ("Square", "1024x1024") in form["size"].choices
+    assert {"name": "Square", "width": 1024, "height": 1024} in form["size"]["sizes"]
     assert (form["picker"]["architecture"], form["steps"], form["negative_prompt"].visible) == ("flux", 28, False)
 
 

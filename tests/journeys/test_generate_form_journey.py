@@ -1,10 +1,11 @@
 """The Generate form as a person uses it: start pictures, words from before, seeds, shapes, styles, wildcards."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.journeys.test_browser import LONG, SHORT, open_tab
 
@@ -81,3 +82,115 @@ def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     form.locator(".gallery-wall .open").first.click(timeout=SHORT)
     form.get_by_role("button", name="Reuse everything").click(timeout=SHORT)
     expect(slot).to_contain_text("Starts from this picture", timeout=SHORT)
+
+
+def test_what_was_written_comes_back_by_the_up_key_and_by_the_menu(form: Page) -> None:
+    box = write(form, "an owl")
+    box.press("Control+Enter")
+    expect(newest(form)).to_contain_text("an owl", timeout=SHORT)
+    write(form, "a fox").press("Meta+Enter")
+    expect(newest(form)).to_contain_text("a fox", timeout=SHORT)
+    expect(newest(form)).to_contain_text("seed", timeout=SHORT)
+
+    write(form, "")
+    shown = []
+    for key in ("ArrowUp", "ArrowUp", "ArrowDown", "ArrowDown"):
+        box.press(key)
+        shown.append(box.input_value())
+    assert shown == ["a fox", "an owl", "a fox", ""]
+    # What is being written is not lost, and the key moves the caret first where there is a line to move to.
+    box.fill("first line\nsecond line")
+    box.press("ArrowUp")
+    assert box.input_value() == "first line\nsecond line"
+    box.press("Home")
+    box.press("ArrowUp")
+    expect(box).to_have_value("a fox", timeout=SHORT)
+    box.press("ArrowDown")
+    expect(box).to_have_value("first line\nsecond line", timeout=SHORT)
+
+    form.get_by_text("Earlier prompts").click()
+    form.get_by_role("button", name="an owl", exact=True).click(timeout=SHORT)
+    expect(box).to_have_value("an owl", timeout=SHORT)
+    form.reload()
+    box.click(timeout=SHORT)
+    expect(newest(form)).to_contain_text("a fox", timeout=SHORT)
+    box.press("ArrowUp")
+    expect(box).to_have_value("a fox", timeout=SHORT)
+
+
+def test_a_seed_is_kept_drawn_and_stepped_and_a_shape_is_drawn(form: Page) -> None:
+    seed = form.get_by_label("Seed", exact=True)
+    lock = form.get_by_role("button", name="Keep the seed")
+    seed.fill(str(2**64 - 1))
+    expect(lock).to_have_attribute("aria-pressed", "true")
+    form.get_by_role("button", name="Seed plus one").click()
+    expect(seed).to_have_value("0")
+    form.get_by_role("button", name="Seed minus one").click()
+    expect(seed).to_have_value(str(2**64 - 1))
+    form.get_by_role("radio", name="Portrait, 96 × 160").check(force=True)
+    form.get_by_role("spinbutton", name="Pictures").fill("1")
+    write(form, "a fox")
+
+    run = generate(form, pictures=1)
+
+    assert (run["seed"], run["width"], run["height"]) == (str(2**64 - 1), 96, 160)
+    lock.click()
+    expect(seed).to_have_value("")
+    drawn = generate(form, pictures=1)
+    lock.click()
+    expect(seed).to_have_value(drawn["seed"])
+    form.get_by_role("button", name="Draw another seed").click()
+    expect(seed).not_to_have_value(drawn["seed"])
+    seed.fill("12a")
+    form.get_by_role("button", name="Generate", exact=True).click()
+    expect(form.locator("#generate-message")).to_contain_text("The seed is '12a'", timeout=SHORT)
+
+
+def test_only_a_model_that_heeds_it_is_told_what_to_leave_out(form: Page) -> None:
+    without = form.get_by_label("Without")
+    expect(without).to_have_count(0)
+    form.locator("#tab-generate").get_by_label("Base model").click()
+    form.get_by_role("option", name="Stable Diffusion XL").click()
+    expect(without).to_be_visible(timeout=SHORT)
+    expect(form.get_by_role("radio", name="Wide 16:9, 1344 × 768")).to_be_attached()
+
+
+def test_loras_are_searched_added_and_say_why_they_can_not_be(form: Page, address: str) -> None:
+    def card(name: str, fits: bool) -> dict[str, str]:
+        kind = (
+            {"architecture": "flux-tiny", "base_model": "Tiny FLUX"}
+            if fits
+            else {"architecture": "sdxl", "base_model": "SDXL"}
+        )
+        return {"key": f"loras/local/{name}.safetensors", "name": name, "detail": "", "trigger_word": "bot",
+                "thumb": f"{address}/sample/0{len(name) % 10}.png", **kind}  # fmt: skip
+
+    names = ["Robot", "Zebra", "Clay", "Paper cut", "Nocturne", "Harbour"]
+    cards = [card("Foreign", False), *(card(name, True) for name in names)]
+
+    def serve(route: Route) -> None:
+        route.fulfill(body=json.dumps({"version": "1", "loras": cards}), content_type="application/json")
+
+    form.route("**/api/loras?*", serve)
+    form.reload()
+    picker = form.get_by_role("region", name="LoRAs", exact=True)
+    foreign = picker.get_by_role("button", name="Foreign Made for SDXL")
+    expect(foreign).to_have_attribute("aria-disabled", "true", timeout=SHORT)
+    foreign.focus()
+    form.keyboard.press("Enter")
+    expect(form.get_by_text("Foreign is made for SDXL and does not fit Tiny FLUX.")).to_be_visible(timeout=SHORT)
+    chosen = picker.get_by_role("list", name="Chosen LoRAs")
+    expect(chosen.get_by_role("listitem")).to_have_count(0)
+
+    search = picker.get_by_role("searchbox", name="Search LoRAs")
+    search.fill("paper")
+    expect(picker.locator(".choice")).to_have_count(1)
+    picker.get_by_role("button", name="Paper cut").click()
+    search.fill("")
+    picker.get_by_role("button", name="Robot").click()
+    expect(chosen.get_by_role("listitem")).to_have_count(2)
+    chosen.get_by_label("Strength of Robot").fill("0.6")
+    box = write(form, "a robot")  # which is another word than the trigger
+    chosen.get_by_role("button", name="+ Put “bot” into the prompt").first.click()
+    expect(box).to_have_value("a robot, bot")
+    expect(chosen.get_by_role("button", name="+ Put")).to_have_count(0)

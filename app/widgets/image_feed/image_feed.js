@@ -138,6 +138,7 @@ const arrange = runs => {
 // ---------------------------------------------------------------- pressing Generate
 
 let last_runs = [];
+atelier.recent_runs = () => last_runs;
 atelier.generate = async wishes => {
   say('generate', '');
   if (!wishes.prompt.trim()) {
