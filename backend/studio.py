@@ -13,6 +13,7 @@ from backend.media import Media, is_loopback
 from backend.pictures import Limits
 from backend.preflight import Preflight
 from backend.presets import Preset, load_presets
+from backend.prompt_book import PromptBooks, load_prompt_book
 from backend.publishing import Publishing
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
@@ -34,6 +35,7 @@ class Studio:
     estimates: Estimates
     preflight: Preflight
     generation: Generation
+    prompt_books: PromptBooks
     start_pictures: StartPictures
     runs: Runs
     loras: Loras
@@ -54,6 +56,7 @@ class Studio:
         datasets = Datasets(storage, limits)
         is_local = is_loopback(settings.runpod_base_url)
         preflight = Preflight(storage, training_endpoint, settings, local=is_local)
+        prompt_books = PromptBooks(storage.loras, load_prompt_book())
         loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes)
         return cls(
             base_models=base_models,
@@ -63,7 +66,8 @@ class Studio:
             training=Training(storage, runs, datasets, base_models, preflight),
             estimates=Estimates(runs, None if is_local else settings.atelier_gpu_price),
             preflight=preflight,
-            generation=Generation(runs, base_models),
+            generation=Generation(runs, base_models, prompt_books),
+            prompt_books=prompt_books,
             start_pictures=StartPictures(storage.outputs, limits),
             runs=runs,
             loras=loras,

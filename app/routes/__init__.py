@@ -3,7 +3,7 @@
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from app.routes import datasets, gallery, generations, loras, media, runs, start_pictures
+from app.routes import datasets, gallery, generations, loras, media, prompt_book, runs, start_pictures
 from backend.studio import Studio
 
 
@@ -13,7 +13,7 @@ def routes(studio: Studio) -> list[Route]:
         Route("/healthz", lambda request: JSONResponse({"ok": True})),
         *(
             route
-            for area in (datasets, runs, generations, start_pictures, loras, gallery, media)
+            for area in (datasets, runs, generations, prompt_book, start_pictures, loras, gallery, media)
             for route in area.routes(studio)
         ),
     ]

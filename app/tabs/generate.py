@@ -25,9 +25,9 @@ _PRESS = """(...values) => {
   const loras = (form.picker?.loras || []).map(({ key, strength }) => ({ key, strength }));
   const seed = String(form.seed ?? '').trim(), start = form.start;
   if (start?.pending) { atelier.say('generate', 'The picture to start from is still on its way.'); return; }
-  const from = start?.key ? { init_image: start.key, denoise: start.denoise } : {};
+  const styles = form.styles?.styles || [], from = start?.key ? { init_image: start.key, denoise: start.denoise } : {};
   atelier.generate({ prompt, negative_prompt, base_model, loras, width, height, count, seed, steps, guidance,
-    output_format, output_quality, ...from });
+    output_format, output_quality, styles, ...from });
 }"""
 
 
@@ -79,7 +79,7 @@ def _words(spec: BaseModelSpec) -> dict[str, Any]:
         placeholder="What do you want to see? Ctrl or ⌘ + Enter generates.",
         elem_id="prompt",
     )
-    prompt_tools()
+    styles = prompt_tools()
     negative_prompt = gr.Textbox(
         label="Without",
         lines=1,
@@ -89,7 +89,7 @@ def _words(spec: BaseModelSpec) -> dict[str, Any]:
         elem_id="negative-prompt",
         interactive=True,
     )
-    return {"prompt": prompt, "negative_prompt": negative_prompt}
+    return {"prompt": prompt, "styles": styles, "negative_prompt": negative_prompt}
 
 
 def _frame(studio: Studio, spec: BaseModelSpec) -> dict[str, Any]:

@@ -7,17 +7,19 @@ import gradio as gr
 from app.session import owner_of
 from app.tabs.reuse import Made, made_in
 from app.widgets.message import said
+from app.widgets.prompt_tools import styles_value
 from app.widgets.shape_picker import shape_value
 from app.widgets.start_picture import DENOISE, start_value
 from app.wording import in_words
 from backend.contract import BaseModelSpec, LoraUse
 from backend.errors import AtelierError, InvalidRequest
 from backend.studio import Studio
+from backend.wildcards import literal
 
 # The fields that handlers fill in, in the order they return them.
 FIELDS = (
-    "prompt", "negative_prompt", "base_model", "picker", "start", "size", "count", "seed", "steps", "guidance",
-    "message",
+    "prompt", "styles", "negative_prompt", "base_model", "picker", "start", "size", "count", "seed", "steps",
+    "guidance", "message",
 )  # fmt: skip
 _WISHES = frozenset(
     {
@@ -40,6 +42,10 @@ class GenerateHandlers:
             if not isinstance(wishes, dict) or not isinstance(wishes.get("base_model"), str):
                 raise InvalidRequest("This request can't be read.", "Reload the page.")
             known = {name: value for name, value in wishes.items() if name in _WISHES and value != ""}
+            spec = self._studio.base_models.get(wishes["base_model"])
+            if spec and not spec.negative_prompt:
+                known.pop("negative_prompt", None)  # its field is hidden
+            known["styles"] = _names(wishes.get("styles", []))
             return {"run_id": self._studio.generation.start(owner, wishes["base_model"], **known)}
         except Exception as error:
             return {"error": in_words(error)}
@@ -69,7 +75,7 @@ class GenerateHandlers:
             made = made_in(event, owner, self._studio)
             match made.part:
                 case "prompt":
-                    return filled(prompt=made.prompt, message=said("generate"))
+                    return filled(prompt=made.words, styles=styles_value(), message=said("generate"))
                 case "seed":
                     return filled(seed=_text(made.seed), message=said("generate"))
                 case "img2img":
@@ -84,7 +90,7 @@ class GenerateHandlers:
             raise InvalidRequest("This is no picture of the gallery.", "Open one there.")
         url = self._studio.media.url("outputs", made.thumb_key or made.key)
         return filled(
-            prompt=prompt or made.prompt,
+            prompt=prompt or made.words,
             start=start_value(made.key, url, made.width, made.height),
             size=_size_like(spec, made.width, made.height),
             message=said("generate"),
@@ -95,7 +101,8 @@ class GenerateHandlers:
         if spec is None and not from_file:
             raise InvalidRequest(f"The base model '{made.base_model}' is not here any more.")
         fields: dict[str, Any] = {
-            "prompt": made.prompt or gr.skip(),
+            "prompt": (made.words if made.part == "variations" else literal(made.prompt)) or gr.skip(),
+            "styles": styles_value(),
             "seed": "" if made.part == "variations" else _text(made.seed),
             "count": 4 if made.part == "variations" else 1,
             "steps": made.steps or gr.skip(),
@@ -103,7 +110,7 @@ class GenerateHandlers:
         }
         if spec:
             fields |= {"base_model": spec.id, "picker": picker_value(spec, [use.model_dump() for use in made.loras])}
-            fields["negative_prompt"] = gr.Textbox(made.negative_prompt, visible=spec.negative_prompt)
+            fields["negative_prompt"] = gr.Textbox(literal(made.negative_prompt), visible=spec.negative_prompt)
             if made.width and made.height:
                 fields["size"] = shape_value(spec, made.width, made.height)
         fields["start"], problem = self._started_from(made, owner)
@@ -147,6 +154,12 @@ def _size_like(spec: BaseModelSpec, width: int, height: int) -> dict[str, Any]:
         return shape_value(spec, width, height)
     nearest = min(spec.sizes, key=lambda size: abs(size.width / size.height - width / height))
     return shape_value(spec, nearest.width, nearest.height)
+
+
+def _names(styles: Any) -> list[str]:
+    if isinstance(styles, list) and all(isinstance(name, str) for name in styles):
+        return styles
+    raise InvalidRequest("The styles can't be read.", "Reload the page.")
 
 
 def _text(seed: int | None) -> Any:

@@ -9,6 +9,7 @@ from app.identifiers import image_id_in
 from backend.contract import Denoise, LoraUse, Message, Prompt, Seed, StorageKey, explain
 from backend.errors import InvalidRequest
 from backend.studio import Studio
+from backend.wildcards import literal
 
 # Everything; the words or the seed alone; everything but the seed; the picture itself, to start from.
 Part = Literal["all", "prompt", "seed", "variations", "img2img"]
@@ -19,6 +20,7 @@ class Made(Message):
 
     part: Part = "all"
     prompt: Prompt = ""
+    prompt_template: Prompt = ""  # as it was written, with its wildcards
     negative_prompt: Prompt = ""
     base_model: str = Field("", max_length=64)
     loras: list[LoraUse] = Field([], max_length=8)
@@ -31,6 +33,11 @@ class Made(Message):
     thumb_key: StorageKey | None = None
     init_image: StorageKey | None = None  # the picture it was started from
     denoise: Denoise | None = None
+
+    @property
+    def words(self) -> str:
+        """The prompt to write on with: its wildcards still in it."""
+        return self.prompt_template or literal(self.prompt)
 
 
 def made_in(event: gr.EventData, owner: str, studio: Studio) -> Made:

@@ -63,7 +63,7 @@ class PictureDetail(PictureView):
 
     key: str
     run_id: str
-    prompt: str
+    prompt_template: str
     negative_prompt: str
     base_model: str
     base_model_there: bool
@@ -134,6 +134,7 @@ class GalleryViews(Views):
             key=record.key,
             run_id=record.run_id,
             prompt=record.prompt,
+            prompt_template=record.prompt_template,
             negative_prompt=record.negative_prompt,
             base_model=self._base_model_name(record.base_model),
             base_model_there=record.base_model in self._base_models,

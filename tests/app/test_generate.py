@@ -43,6 +43,12 @@ def test_hostile_wishes_are_refused_in_words(quiet_studio: Studio) -> None:
         None, [], {}, {"base_model": 3}, {"base_model": "../x", "prompt": "x"},
         {"base_model": BASE_MODEL, "prompt": ["x"]}, {"base_model": BASE_MODEL, "prompt": "x", "count": 9},
         {"base_model": BASE_MODEL, "prompt": "x", "seed": "12a"}, {"base_model": BASE_MODEL, "prompt": "x", "loras": 1},
+        {"base_model": BASE_MODEL, "prompt": "x", "styles": "Ink"},
+        {"base_model": BASE_MODEL, "prompt": "x", "styles": [[]]},
+        {"base_model": BASE_MODEL, "prompt": "x", "styles": ["no such"]},
+        {"base_model": BASE_MODEL, "prompt": 3, "styles": ["Ink"]},
+        {"base_model": BASE_MODEL, "prompt": "__x__"},
+        {"base_model": BASE_MODEL, "prompt": "x", "prompts": ["y"], "count": 0},
     ):  # fmt: skip
         assert handlers.start(wishes, Visit())["error"].endswith(".")
     elsewhere = Visit(headers={"origin": "https://evil.example", "host": "127.0.0.1:7860"})
@@ -91,6 +97,24 @@ def test_a_picture_that_was_started_from_another_brings_that_one(
     assert (form["start"]["key"], form["start"]["denoise"], form["message"]["text"]) == (first.key, 0.35, "")
     assert (lost["start"]["key"], "not there any more" in lost["message"]["text"]) == ("", True)
     assert (not_theirs["start"]["key"], "no picture of yours" in not_theirs["message"]["text"]) == ("", True)
+
+
+def test_words_that_were_drawn_come_back_as_they_were_and_the_template_to_go_on_from(
+    quiet_studio: Studio, past: Past
+) -> None:
+    drawn = past.picture("a red cat", prompt_template="a {red|blue} cat")
+    braces = past.picture("code like {a|b}")
+    reuse = GenerateHandlers(quiet_studio).reuse
+
+    def prompt(image_id: str, part: str) -> str:
+        form = fields(reuse(event(image_id=image_id, part=part), Visit(), "", BASE_MODEL))
+        assert "styles" not in form or form["styles"] == {"styles": []}
+        return str(form["prompt"])
+
+    assert [prompt(drawn.id, part) for part in ("all", "prompt", "variations", "img2img")] == [
+        "a red cat", "a {red|blue} cat", "a {red|blue} cat", "a {red|blue} cat",
+    ]  # fmt: skip
+    assert prompt(braces.id, "all") == r"code like \{a\|b\}"
 
 
 def test_reuse_of_a_deleted_picture_says_so(quiet_studio: Studio) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.journeys.test_browser import LONG, SHORT, open_tab
 
@@ -194,3 +195,127 @@ def test_loras_are_searched_added_and_say_why_they_can_not_be(form: Page, addres
     chosen.get_by_role("button", name="+ Put “bot” into the prompt").first.click()
     expect(box).to_have_value("a robot, bot")
     expect(chosen.get_by_role("button", name="+ Put")).to_have_count(0)
+
+
+def test_wildcards_are_drawn_for_each_picture_and_reused_as_they_were_drawn(form: Page, address: str) -> None:
+    box = write(form, "a {red|blue|green|yellow} ")
+    form.get_by_role("button", name="Wildcards").click()
+    dialog = form.get_by_role("dialog", name="Wildcards")
+    dialog.get_by_role("button", name="New list").click(timeout=SHORT)
+    editor = form.get_by_role("dialog", name="New list")
+    editor.get_by_label("Name").fill("Ä/b")
+    editor.get_by_label("One on each line").fill("owl\n\nfox\n")
+    editor.get_by_role("button", name="Save").click()
+    expect(editor.get_by_role("alert")).to_contain_text("The name takes small letters and digits", timeout=SHORT)
+    editor.get_by_label("Name").fill("Night animal")
+    editor.get_by_label("Name").press("Enter")
+    expect(dialog).to_contain_text("__night-animal__owl, fox", timeout=SHORT)
+    dialog.get_by_role("button", name="Insert night-animal").click()
+    expect(box).to_have_value("a {red|blue|green|yellow} __night-animal__")
+    form.get_by_label("Seed", exact=True).fill("1")
+
+    run = generate(form)
+
+    prompts = [picture["prompt"] for picture in run["pictures"]]
+    assert run["prompt"] == "a {red|blue|green|yellow} __night-animal__"
+    assert len(set(prompts)) > 1
+    assert not any("{" in prompt or "_" in prompt for prompt in prompts)
+    newest(form).get_by_label(f"Open picture 2: {prompts[1]}").click()
+    view = form.get_by_role("dialog", name="Picture")
+    expect(view.get_by_text(run["prompt"])).to_be_visible(timeout=SHORT)
+    view.get_by_role("button", name="Reuse everything").click()
+    expect(box).to_have_value(prompts[1], timeout=SHORT)
+    expect(form.get_by_label("Seed", exact=True)).to_have_value("2")
+    # The words with their wildcards and the picture's own seed come to the same.
+    box.fill(run["prompt"])
+    expect(form.get_by_role("spinbutton", name="Pictures")).to_have_value("1")
+    again = generate(form, pictures=1)
+    assert again["pictures"][0]["prompt"] == prompts[1]
+
+    box.fill("")
+    newest(form).get_by_label("Open picture 1").click()
+    view.get_by_role("button", name="Prompt only").click(timeout=SHORT)
+    expect(box).to_have_value(run["prompt"], timeout=SHORT)
+    box.fill("a __nothing__")
+    box.press("Control+Enter")
+    expect(form.locator("#generate-message")).to_contain_text("There is no list 'nothing'.", timeout=SHORT)
+
+
+def test_a_style_is_written_chosen_changed_and_deleted(form: Page) -> None:
+    form.get_by_role("button", name="Edit styles").click()
+    dialog = form.get_by_role("dialog", name="Styles")
+    dialog.get_by_role("button", name="New style").click(timeout=SHORT)
+    editor = form.get_by_role("dialog", name="New style")
+    editor.get_by_label("Name").fill("On blue")
+    editor.get_by_label("How it is written").fill("{prompt} on a blue background")
+    editor.get_by_role("button", name="Save").click()
+    expect(dialog).to_contain_text("On blue", timeout=SHORT)
+    form.keyboard.press("Escape")
+    form.reload()
+    on_blue = form.get_by_role("group", name="Styles").get_by_role("button", name="On blue")
+    on_blue.focus(timeout=SHORT)
+    form.keyboard.press("Enter")
+    expect(on_blue).to_have_attribute("aria-pressed", "true")
+    expect(on_blue).to_be_focused()
+    form.get_by_role("spinbutton", name="Pictures").fill("1")
+    box = write(form, "an apple")
+
+    assert generate(form, pictures=1)["prompt"] == "an apple on a blue background"
+
+    # Brought back, it is not written in the style twice.
+    box.fill("")
+    box.press("ArrowUp")
+    expect(box).to_have_value("an apple on a blue background")
+    assert generate(form, pictures=1)["prompt"] == "an apple on a blue background"
+    form.get_by_role("button", name="Edit styles").click()
+    dialog.get_by_role("button", name="Delete On blue").click(timeout=SHORT)
+    form.get_by_role("dialog", name="Delete the style").get_by_role("button", name="Delete").click()
+    expect(on_blue).to_have_count(0, timeout=SHORT)
+    form.keyboard.press("Escape")
+    box.fill("a pear")
+    assert generate(form, pictures=1)["prompt"] == "a pear"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_part_of_the_form_is_accessible(
+    browser: Browser, address: str, sample_pictures: list[Path], scheme: str, width: int
+) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(f"{address}/?tab=generate")
+    slot, tab = page.get_by_label("Start picture", exact=True), page.locator("#tab-generate")
+
+    def fill() -> None:
+        slot.locator("input[type=file]").set_input_files(sample_pictures[0])
+        expect(slot).to_contain_text("256 × 256", timeout=SHORT)
+        page.get_by_role("button", name="Flat icon").click()
+        page.get_by_label("Seed", exact=True).fill("7")
+        tab.get_by_role("button", name="Advanced").click()
+        page.get_by_role("radio", name="JPEG").check(force=True)
+
+    def choose() -> None:
+        tab.get_by_label("Base model").click()
+        page.get_by_role("option", name="Stable Diffusion XL").click()
+        expect(page.get_by_label("Without")).to_be_visible(timeout=SHORT)
+
+    states = {
+        "filled": fill,
+        "another base model": choose,
+        "earlier prompts": lambda: page.get_by_text("Earlier prompts").click(),
+        "styles": lambda: (page.keyboard.press("Escape"), page.get_by_role("button", name="Edit styles").click()),
+        "a style": lambda: page.get_by_role("button", name="Edit Photograph").click(),
+        "lists": lambda: (page.keyboard.press("Escape"), page.get_by_role("button", name="Wildcards").click()),
+        "the gallery": lambda: (
+            page.keyboard.press("Escape"),
+            slot.get_by_role("button", name="Remove the start picture").click(),
+            slot.get_by_role("button", name="Gallery").click(),
+        ),
+    }
+    for state, reach in states.items():
+        reach()
+        page.wait_for_timeout(700)  # what comes after the first paint, transitions too
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, state
+        found = Axe().run(page)
+        assert found.violations_count == 0, f"{state}: {found.generate_report()}"
+    context.close()

@@ -98,7 +98,7 @@ const paint = () => {
       make('div', { class: 'bar' }, make('small', { text: ago(picture.created_at) }), make('span', {}, heart(), make('button', { type: 'button', class: 'close', 'aria-label': 'Close', text: '×', onclick: () => view.close() }))),
       make('div', {}, make('h2', { text: 'Prompt' }), make('p', { class: 'prompt', text: picture.prompt }), button('Copy prompt', copy, 'small')),
       make('dl', {}, ...fact('Seed', picture.seed), ...fact('Size', `${picture.width} × ${picture.height}`), ...fact('Steps', picture.steps), ...fact('Guidance', picture.guidance),
-        ...fact('Base model', picture.base_model_there ? picture.base_model : `${picture.base_model} (not here any more)`), ...fact('Without', picture.negative_prompt)),
+        ...fact('Base model', picture.base_model_there ? picture.base_model : `${picture.base_model} (not here any more)`), ...fact('Without', picture.negative_prompt), ...fact('Written as', picture.prompt_template)),
       picture.origins.length ? make('div', { class: 'origins' }, make('h2', { text: 'Where it comes from' }), ...picture.origins.map(origin)) : '',
       make('div', { class: 'doings' },
         button('Reuse everything', reuse('all'), 'primary'), button('Prompt only', reuse('prompt')), button('Seed only', reuse('seed')), button('Variations', reuse('variations')), button('Use as start', reuse('img2img')),
