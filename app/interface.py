@@ -93,8 +93,8 @@ def _wire(
     def prompt_lora(prompt: str, event: gr.EventData) -> tuple[Any, ...]:
         return (gr.Tabs(selected="generate"), *generate_tab.handlers.prompt_lora(event, prompt))
 
-    def reuse(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
-        return (gr.Tabs(selected="generate"), *generate_tab.handlers.reuse(event, request))
+    def reuse(prompt: str, base_model: str, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        return (gr.Tabs(selected="generate"), *generate_tab.handlers.reuse(event, request, prompt, base_model))
 
     def train_alike(event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         return (gr.Tabs(selected="train"), *train_tab.setup.handlers.fill(event, request))
@@ -108,8 +108,9 @@ def _wire(
         **QUICK,
     ).then(None, None, None, js="() => document.getElementById('start').classList.remove('busy')", **QUICK)
     form = generate_tab.form
-    runs_tab.card.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
+    standing = [generate_tab.field("prompt"), generate_tab.field("base_model")]
+    runs_tab.card.prompt_lora(prompt_lora, standing[0], [shell.tabs, *form], **QUICK)
     runs_tab.card.clone(train_alike, None, [shell.tabs, train_tab.dataset.bar, *train_tab.setup.form], **QUICK)
-    loras_tab.panel.prompt_lora(prompt_lora, form[0], [shell.tabs, *form], **QUICK)
+    loras_tab.panel.prompt_lora(prompt_lora, standing[0], [shell.tabs, *form], **QUICK)
     for source in (shell.view, gallery_tab.drop):
-        source.reuse(reuse, None, [shell.tabs, *form], **QUICK)
+        source.reuse(reuse, standing, [shell.tabs, *form], **QUICK)

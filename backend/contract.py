@@ -311,6 +311,8 @@ class GenerationRequest(Request):
 
     base_model: BaseModelSpec | BaseModelId = "flux1-dev"
     prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+    # What is drawn instead, picture by picture, where `prompt` has wildcards; `prompt` is kept as it was written.
+    prompts: list[Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]] | None = Field(None, max_length=8)
     negative_prompt: Prompt = ""
     lora_key: StorageKey | None = None  # short for loras=[{"key": …}]
     loras: list[LoraUse] = Field([], max_length=8)
@@ -339,6 +341,16 @@ class GenerationRequest(Request):
         if self.denoise is not None and not self.init_image:
             raise ValueError("takes 'denoise' only beside 'init_image'")
         return self
+
+    @model_validator(mode="after")
+    def _a_prompt_for_each_picture(self) -> "GenerationRequest":
+        if self.prompts is not None and len(self.prompts) != self.count:
+            raise ValueError("needs as many 'prompts' as its 'count'")
+        return self
+
+    def prompt_of(self, index: int) -> str:
+        """Return the words that picture `index` is drawn from."""
+        return self.prompts[index] if self.prompts else self.prompt
 
     @property
     def lora_uses(self) -> list[LoraUse]:
@@ -526,6 +538,7 @@ class ImageRecord(Message):
     key: StorageKey
     thumb_key: StorageKey
     prompt: str
+    prompt_template: str = ""  # as it was written, where wildcards were worked out in it
     negative_prompt: str = ""
     base_model: BaseModelId
     loras: list[LoraUse] = []

@@ -1,13 +1,16 @@
 """Generations: from a prompt to a submitted run."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from backend.contract import BaseModelSpec, GenerationRequest, RunId, explain, new_run_id
+from backend.contract import MAX_SEED, BaseModelSpec, GenerationRequest, RunId, explain, new_run_id
 from backend.errors import InvalidRequest, NotFound
+from backend.prompt_book import PromptBook, PromptBooks
 from backend.runs import Runs, RunState
+from backend.wildcards import expand, has_wildcards, names_lists
 
 _SEEDS = 10**10  # drawn seeds are short enough to read and to type
 _RECENT = 60  # runs
@@ -16,14 +19,16 @@ _RECENT = 60  # runs
 class Generation:
     """Starts generations."""
 
-    def __init__(self, runs: Runs, base_models: dict[str, BaseModelSpec]) -> None:
+    def __init__(self, runs: Runs, base_models: dict[str, BaseModelSpec], prompt_books: PromptBooks) -> None:
         self._runs = runs
         self._base_models = base_models
+        self._prompt_books = prompt_books
 
-    def start(self, owner: str, base_model: str, **wishes: Any) -> RunId:
+    def start(self, owner: str, base_model: str, *, styles: Sequence[str] = (), **wishes: Any) -> RunId:
         """Make pictures and return the run's id. The seed is drawn here, so that a retry makes the same pictures.
 
-        `wishes` are fields of GenerationRequest. Raises InvalidRequest for one that can't be, naming it.
+        `wishes` are fields of GenerationRequest. The prompts are written in `styles`, and wildcards in them are worked
+        out for each picture by its seed. Raises InvalidRequest for a wish that can't be, naming it.
         """
         if base_model not in self._base_models:
             raise NotFound(f"There is no base model '{base_model}'.", f"Choose one of: {', '.join(self._base_models)}.")
@@ -32,10 +37,9 @@ class Generation:
         fixed = {"run_id": new_run_id("image"), "owner": owner, "base_model": spec.model_dump()}
         try:
             request = GenerationRequest.model_validate({"seed": secrets.randbelow(_SEEDS)} | given | fixed)
-            request.settings_for(spec)
+            return self._runs.submit(self._worked_out(request, spec, styles))
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
-        return self._runs.submit(request)
 
     def recent(self, owner: str) -> list[RunState]:
         """Return what became of the owner's newest presses, newest first."""
@@ -51,3 +55,19 @@ class Generation:
         for state in newest + self.going_behind(newest):
             if not state.ended:
                 self._runs.cancel(owner, state.run_id)
+
+    def _worked_out(self, request: GenerationRequest, spec: BaseModelSpec, styles: Sequence[str]) -> GenerationRequest:
+        """Return the request in its styles, with a prompt for each picture where there are wildcards."""
+        count, seed = request.settings_for(spec).count, request.seed or 0
+        book = PromptBook()
+        if styles or names_lists(request.prompt) or names_lists(request.negative_prompt):
+            book = self._prompt_books.of_owner(request.owner)
+        prompt, negative_prompt = book.written(request.prompt, request.negative_prompt, styles)
+        changed: dict[str, Any] = {"prompt": prompt}
+        lists = book.words_by_list
+        if has_wildcards(prompt):
+            drawn = [expand(prompt, (seed + index) % (MAX_SEED + 1), lists) for index in range(count)]
+            changed |= {"prompts": drawn, "count": count}
+        if spec.negative_prompt:
+            changed["negative_prompt"] = expand(negative_prompt, seed, lists)
+        return GenerationRequest.model_validate(request.model_dump() | changed)

@@ -10,7 +10,7 @@ from backend.errors import NotFound
 from backend.storage import Bucket, Head, Storage, is_of
 
 BucketName = Literal["loras", "outputs"]
-_OWNED = frozenset({"datasets", "runs", "loras", "images", "thumbs"})
+_OWNED = frozenset({"datasets", "runs", "loras", "images", "thumbs", "starts"})
 _SHOWN_SUFFIXES = (".png", ".jpg", ".webp", ".safetensors", ".txt")
 
 

@@ -244,6 +244,16 @@ def person_key(owner: str) -> str:
     return f"people/{owner}/person.json"
 
 
+def start_picture_key(owner: str, sha256: str) -> str:
+    """Where a picture from outside lies that pictures start from; named by its content, so it is there once."""
+    return f"starts/{owner}/{sha256[:32]}.jpg"
+
+
+def prompt_book_key(owner: str) -> str:
+    """Where an owner's styles and lists for wildcards lie in the LoRA bucket."""
+    return f"prompts/{owner}/book.json"
+
+
 def is_of(owner: str, key: str) -> bool:
     """Return whether an object is one of the owner's: the second part of a key says whose it is."""
     parts = key.split("/")

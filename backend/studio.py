@@ -18,12 +18,14 @@ from backend.people import People
 from backend.pictures import Limits
 from backend.preflight import Preflight
 from backend.presets import Preset, load_presets
+from backend.prompt_book import PromptBooks, load_prompt_book
 from backend.publishing import Publishing
 from backend.readiness import Readiness
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
 from backend.spending_watch import SpendingWatch
+from backend.start_pictures import StartPictures
 from backend.storage import Storage
 from backend.storage_use import StorageUse
 from backend.training import Training
@@ -43,6 +45,8 @@ class Studio:
     estimates: Estimates
     preflight: Preflight
     generation: Generation
+    prompt_books: PromptBooks
+    start_pictures: StartPictures
     runs: Runs
     loras: Loras
     publishing: Publishing
@@ -68,6 +72,7 @@ class Studio:
         runs = Runs(storage, {"train": training_endpoint, "image": image_endpoint}, usage)
         datasets = Datasets(storage, limits, usage)
         preflight = Preflight(storage, training_endpoint, settings, local=is_local)
+        prompt_books = PromptBooks(storage.loras, load_prompt_book())
         loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes, usage)
         return cls(
             base_models=base_models,
@@ -78,7 +83,9 @@ class Studio:
             training=Training(storage, runs, datasets, base_models, preflight),
             estimates=Estimates(runs, gpu_price),
             preflight=preflight,
-            generation=Generation(runs, base_models),
+            generation=Generation(runs, base_models, prompt_books),
+            prompt_books=prompt_books,
+            start_pictures=StartPictures(storage.outputs, limits),
             runs=runs,
             loras=loras,
             publishing=Publishing(storage, loras, base_models),

@@ -1,11 +1,11 @@
-"""How base models, sizes and learning rates are offered in Gradio's radios and dropdowns, and read back."""
+"""How base models, resolutions and learning rates are offered in Gradio's radios and dropdowns, and read back."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
 
-from backend.contract import BaseModelSpec, Size
+from backend.contract import BaseModelSpec
 from backend.presets import Preset
 
 _RESOLUTIONS = (512, 640, 768, 896, 1024, 1280, 1536)
@@ -28,17 +28,6 @@ def base_model_note(spec: BaseModelSpec) -> str:
     licence = f"[{spec.licence.name}]({spec.licence.link})" if spec.licence.link else spec.licence.name
     gated = " Its terms have to be accepted on Hugging Face first." if spec.licence.gated else ""
     return f"{spec.summary} Licence: {licence}.{gated}"
-
-
-def size_choices(sizes: Iterable[Size]) -> Choices:
-    """Return the shapes by name; their values are read by `pixels_of`."""
-    return [(size.name, f"{size.width}x{size.height}") for size in sizes]
-
-
-def with_size(choices: Choices, width: int, height: int) -> Choices:
-    """Return the shapes with one more, if it isn't among them."""
-    value = f"{width}x{height}"
-    return choices if value in [known for _, known in choices] else [*choices, (f"{width} × {height}", value)]
 
 
 def preset_radio(presets: list[Preset]) -> gr.Radio:

@@ -6,12 +6,13 @@ import gradio as gr
 from pydantic import Field, ValidationError
 
 from app.identifiers import image_id_in
-from backend.contract import LoraUse, Message, Prompt, Seed, explain
+from backend.contract import Denoise, LoraUse, Message, Prompt, Seed, StorageKey, explain
 from backend.errors import InvalidRequest
 from backend.studio import Studio
+from backend.wildcards import literal
 
-# Everything; the words or the seed alone; everything but the seed.
-Part = Literal["all", "prompt", "seed", "variations"]
+# Everything; the words or the seed alone; everything but the seed; the picture itself, to start from.
+Part = Literal["all", "prompt", "seed", "variations", "img2img"]
 
 
 class Made(Message):
@@ -19,6 +20,8 @@ class Made(Message):
 
     part: Part = "all"
     prompt: Prompt = ""
+    prompt_template: Prompt = ""  # as it was written, with its wildcards
+    negative_prompt: Prompt = ""
     base_model: str = Field("", max_length=64)
     loras: list[LoraUse] = Field([], max_length=8)
     seed: Seed | None = None
@@ -26,6 +29,15 @@ class Made(Message):
     guidance: float | None = Field(None, ge=0, le=30)
     width: int | None = Field(None, ge=64, le=4096)
     height: int | None = Field(None, ge=64, le=4096)
+    key: StorageKey | None = None  # of a picture of the gallery's
+    thumb_key: StorageKey | None = None
+    init_image: StorageKey | None = None  # the picture it was started from
+    denoise: Denoise | None = None
+
+    @property
+    def words(self) -> str:
+        """The prompt to write on with: its wildcards still in it."""
+        return self.prompt_template or literal(self.prompt)
 
 
 def made_in(event: gr.EventData, owner: str, studio: Studio) -> Made:

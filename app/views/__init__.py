@@ -30,6 +30,7 @@ class PictureView(View):
     width: int
     height: int
     seed: str
+    prompt: str
 
 
 class Views:

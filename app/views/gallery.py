@@ -61,8 +61,9 @@ class OriginView(View):
 class PictureDetail(PictureView):
     """Everything known of one picture."""
 
+    key: str
     run_id: str
-    prompt: str
+    prompt_template: str
     negative_prompt: str
     base_model: str
     base_model_there: bool
@@ -130,8 +131,10 @@ class GalleryViews(Views):
             width=record.width,
             height=record.height,
             seed=str(record.seed),
+            key=record.key,
             run_id=record.run_id,
             prompt=record.prompt,
+            prompt_template=record.prompt_template,
             negative_prompt=record.negative_prompt,
             base_model=self._base_model_name(record.base_model),
             base_model_there=record.base_model in self._base_models,

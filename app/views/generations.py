@@ -87,7 +87,7 @@ class GenerationViews(Views):
 
     def _made(self, state: RunState, request: GenerationRequest) -> list[PictureView]:
         images = state.generation.images if state.generation else []
-        return [self._generated(image, request.prompt) for image in images]
+        return [self._generated(image, request.prompt_of(index)) for index, image in enumerate(images)]
 
     def _drawn(
         self, request: GenerationRequest, settings: GenerationSettings | None, progress: Progress | None
@@ -101,10 +101,11 @@ class GenerationViews(Views):
         ]
         return [
             PictureView(
-                **self._picture(each.image, each.thumb, request.prompt),
+                **self._picture(each.image, each.thumb, request.prompt_of(index)),
                 width=settings.width,
                 height=settings.height,
                 seed=str((request.seed + index) % (MAX_SEED + 1)),
+                prompt=request.prompt_of(index),
             )
             for index, each in enumerate(keys)
         ]
@@ -121,6 +122,7 @@ class GenerationViews(Views):
             width=image.width,
             height=image.height,
             seed=str(image.seed),
+            prompt=prompt,
         )
 
 

@@ -89,7 +89,7 @@ class Past:
         curve = Metrics(steps=list(steps), loss=loss, learning_rate=[1e-3] * len(steps))
         self._storage.loras.put_message(keys.metrics(steps.start), curve)
 
-    def picture(self, prompt: str = "a <b>zorbot</b>", seed: int = 2**63 + 1) -> ImageRecord:
+    def picture(self, prompt: str = "a <b>zorbot</b>", seed: int = 2**63 + 1, **more: Any) -> ImageRecord:
         """A picture in the gallery."""
         run_id = new_run_id("image")
         keys = ImageKeys.of_run(LOCAL_OWNER, run_id, 0)
@@ -98,6 +98,7 @@ class Past:
         record = ImageRecord(
             id=keys.image_id, owner=LOCAL_OWNER, run_id=run_id, key=keys.image, thumb_key=keys.thumb, prompt=prompt,
             base_model=BASE_MODEL, width=160, height=112, steps=12, guidance=2.5, seed=seed, created_at=time.time(),
+            **more,
         )  # fmt: skip
         self._storage.outputs.put_message(keys.record, record)
         return record

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -23,6 +24,7 @@ from backend.errors import DatasetRejected, InvalidRequest, NotFound, RunPodErro
 from backend.generation import Generation
 from backend.pictures import Limits
 from backend.preflight import Preflight
+from backend.prompt_book import PromptBooks, load_prompt_book
 from backend.runpod_client import Endpoint
 from backend.runs import Runs
 from backend.settings import Settings
@@ -285,7 +287,7 @@ def test_bad_wishes_are_refused_before_anything_is_submitted(
 def test_nobody_starts_from_a_picture_of_another(
     storage: Storage, runs: Runs, runpod: RunPodServer, owner: str
 ) -> None:
-    generation = Generation(runs, load_base_models())
+    generation = Generation(runs, load_base_models(), PromptBooks(storage.loras, load_prompt_book()))
     for key in ("images/eve/1.png", f"images/eve/../{owner}/1.png", f"images/{owner}/../eve/1.png"):
         with pytest.raises(NotFound, match="no picture of yours"):
             generation.start(owner, "tiny-flux", prompt="a cat", init_image=key)
@@ -295,10 +297,40 @@ def test_nobody_starts_from_a_picture_of_another(
 
 
 def test_a_generation_without_a_seed_is_given_one(storage: Storage, runs: Runs, owner: str) -> None:
-    run_id = Generation(runs, load_base_models()).start(owner, "tiny-flux", prompt="a cat")
+    run_id = Generation(runs, load_base_models(), PromptBooks(storage.loras, load_prompt_book())).start(
+        owner, "tiny-flux", prompt="a cat"
+    )
     request = runs.state(owner, run_id).request
     assert isinstance(request, GenerationRequest)
     assert request.seed is not None
+
+
+def test_wildcards_are_worked_out_for_each_picture_by_its_seed(storage: Storage, runs: Runs, owner: str) -> None:
+    books = PromptBooks(storage.loras, load_prompt_book())
+    books.save_list(owner, "fruit", ["apple", "pear", "plum"])
+    books.save_style(owner, "Ink", "ink drawing of {prompt}", "{blur|noise}")
+    generation = Generation(runs, load_base_models(), books)
+
+    def request_of(**wishes: Any) -> GenerationRequest:
+        request = runs.state(owner, generation.start(owner, **wishes)).request
+        assert isinstance(request, GenerationRequest)
+        return request
+
+    wishes = {"base_model": "sdxl", "prompt": "a {red|green} __fruit__", "styles": ["Ink"], "seed": "5"}
+    together = request_of(**wishes, count=3)
+    last = request_of(**(wishes | {"seed": "7"}))
+    plain = request_of(base_model="tiny-flux", prompt="a cat", styles=["Ink"])
+
+    assert together.prompt == "ink drawing of a {red|green} __fruit__"
+    assert together.prompts
+    assert len(set(together.prompts)) > 1
+    assert not any("{" in prompt or "__" in prompt for prompt in together.prompts)
+    assert together.prompts[2] == last.prompt_of(0)
+    assert together.negative_prompt in ("blur", "noise")
+    assert (plain.prompt, plain.prompts, plain.negative_prompt) == ("ink drawing of a cat", None, "")
+    for prompt, why in (("a __nothing__", "no list 'nothing'"), ("{a|b}" + "x" * 3999, "4,004 characters")):
+        with pytest.raises(InvalidRequest, match=why):
+            generation.start(owner, "tiny-flux", prompt=prompt)
 
 
 def test_the_submission_names_the_job(storage: Storage, runs: Runs, training: TrainingRequest) -> None:
@@ -356,7 +388,7 @@ def test_a_time_limit_reaches_runpod_with_room_to_save(
 def test_more_presses_than_are_shown_are_counted_and_stopped(
     runs: Runs, runpod: RunPodServer, storage: Storage, owner: str
 ) -> None:
-    generation = Generation(runs, load_base_models())
+    generation = Generation(runs, load_base_models(), PromptBooks(storage.loras, load_prompt_book()))
     # The oldest have ended, 3 are at work or wait, and 60 newer ones are what a screen lists.
     for number in range(70):
         run_id = generation.start(owner, "tiny-flux", prompt=f"no. {number}")

@@ -78,7 +78,7 @@ class ImageGeneration:
             loras=_in_use(loras, run.request),
             init_image=init_image,
             denoise=settings.denoise if init_image else 1.0,
-            pictures=[PictureToDraw(index=index, seed=seed) for index, seed in enumerate(seeds)],
+            pictures=_to_draw(run.request, seeds),
         )
         delivery = Delivery(run, drawing, loras)
         try:
@@ -164,7 +164,7 @@ class Delivery:
         ]
         return parameters_text(
             Recipe(
-                prompt=drawing.prompt,
+                prompt=drawing.prompt_of(picture.index),
                 negative_prompt=drawing.negative_prompt,
                 steps=drawing.steps,
                 sampler=picture.sampler,
@@ -187,7 +187,8 @@ class Delivery:
             run_id=self._run.keys.run_id,
             key=keys.image,
             thumb_key=keys.thumb,
-            prompt=drawing.prompt,
+            prompt=drawing.prompt_of(picture.index),
+            prompt_template=request.prompt if request.prompts else "",
             negative_prompt=drawing.negative_prompt,
             base_model=drawing.spec.id,
             loras=request.lora_uses,
@@ -233,6 +234,14 @@ def seeds_of(run: Run[GenerationRequest], count: int) -> list[int]:
         name = f"{run.keys.run_id} {run.request.attempt}"
         first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
     return [(first + index) % (MAX_SEED + 1) for index in range(count)]
+
+
+def _to_draw(request: GenerationRequest, seeds: list[int]) -> list[PictureToDraw]:
+    own: Sequence[str | None] = request.prompts or [None] * len(seeds)
+    return [
+        PictureToDraw(index=index, seed=seed, prompt=prompt)
+        for index, (seed, prompt) in enumerate(zip(seeds, own, strict=True))
+    ]
 
 
 def _spec_to_draw(run: Run[GenerationRequest]) -> BaseModelSpec:

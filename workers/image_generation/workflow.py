@@ -90,7 +90,7 @@ def graph_of_request(request: GenerationRequest, spec: BaseModelSpec) -> Graph:
     """Return the graph of a request's first picture; LoRAs are named by their files in storage, a free seed is 0."""
     settings = request.settings_for(spec)
     asked = Asked(
-        prompt=request.prompt,
+        prompt=request.prompt_of(0),
         negative_prompt=request.negative_prompt,
         seed=request.seed or 0,
         steps=settings.steps,

@@ -30,8 +30,8 @@ const state_words = run => {
 const shape = run => `aspect-ratio:${run.width}/${run.height}`;
 const open_picture = (run, index) => window.dispatchEvent(new CustomEvent('atelier:picture', { detail: { ids: run.pictures.map(each => each.image_id), at: index } }));
 const picture_tile = (run, picture, index) => {
-  const image = make('img', { src: picture.thumb, alt: run.prompt, loading: 'lazy', decoding: 'async' });
-  const tile = make('button', { type: 'button', class: 'tile', style: shape(picture), 'aria-label': `Open picture ${index + 1}: ${run.prompt}`, onclick: () => open_picture(tile.run || run, index) }, image);
+  const image = make('img', { src: picture.thumb, alt: picture.prompt, title: picture.prompt === run.prompt ? null : picture.prompt, loading: 'lazy', decoding: 'async' });
+  const tile = make('button', { type: 'button', class: 'tile', style: shape(picture), 'aria-label': `Open picture ${index + 1}: ${picture.prompt}`, onclick: () => open_picture(tile.run || run, index) }, image);
   // While its run goes on, the next look finds what is still on its way to storage.
   image.addEventListener('error', () => {
     const entry = shown.get(key_of(run)), going = entry && is_going(entry.run);
@@ -138,6 +138,7 @@ const arrange = runs => {
 // ---------------------------------------------------------------- pressing Generate
 
 let last_runs = [];
+atelier.recent_runs = () => last_runs;
 atelier.generate = async wishes => {
   say('generate', '');
   if (!wishes.prompt.trim()) {

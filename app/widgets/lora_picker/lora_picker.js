@@ -1,7 +1,7 @@
-const { make, poll, get, type_into, open_tab } = atelier;
+const { make, poll, get, type_into, open_tab, toast } = atelier;
 const root = element.querySelector('.lora-picker'), choices = root.querySelector('.choices'), chosen = root.querySelector('.chosen');
 const search = root.querySelector('.search'), none = root.querySelector('.none');
-const SEARCH_FROM = 9;
+const SEARCH_FROM = 6, MOST = 8; // LoRAs
 let loras = [], version = '', known = false;
 
 const value = () => ({ loras: [], architecture: '', base_model: '', ...props.value });
@@ -12,17 +12,24 @@ const file_name = key => key.split('/').at(-1).replace('.safetensors', '');
 
 const choice = lora => {
   const why = fits(lora) ? '' : `Made for ${lora.base_model}`;
-  return make('button', { type: 'button', class: 'choice', 'aria-disabled': why ? 'true' : null, title: why ? `${lora.name} is ${why[0].toLowerCase()}${why.slice(1)} and does not fit ${value().base_model}.` : lora.name,
-    onclick: () => { if (!why) set([...value().loras, { key: lora.key, strength: 1 }]); } },
+  const reason = why ? `${lora.name} is ${why[0].toLowerCase()}${why.slice(1)} and does not fit ${value().base_model}.` : '';
+  const add = () => {
+    if (reason) toast(reason);
+    else if (value().loras.length >= MOST) toast(`${MOST} LoRAs at once are the most. Remove one first.`);
+    else set([...value().loras, { key: lora.key, strength: 1 }]);
+  };
+  return make('button', { type: 'button', class: 'choice', 'aria-disabled': why ? 'true' : null, title: reason || lora.name, onclick: add },
     picture(lora), make('span', {}, make('b', { text: lora.name }), make('small', { text: why || lora.detail || lora.trigger_word || lora.base_model })));
 };
 
+// As a word of its own: 'bot' is not said by 'robot'.
+const says = (text, word) => new RegExp(`(^|[^\\p{L}\\p{N}_])${word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}($|[^\\p{L}\\p{N}_])`, 'iu').test(text);
 const trigger_chip = lora => {
   const word = lora?.trigger_word, box = document.querySelector('#prompt textarea');
-  if (!word || !box || box.value.toLowerCase().includes(word.toLowerCase())) return null;
+  if (!word || !box || says(box.value, word)) return null;
   return make('button', { type: 'button', class: 'trigger', text: `+ Put “${word}” into the prompt`, onclick: () => {
     const text = box.value.trim();
-    if (!text.toLowerCase().includes(word.toLowerCase())) type_into('#prompt textarea', text ? `${text}, ${word}` : word);
+    if (!says(text, word)) type_into('#prompt textarea', text ? `${text}, ${word}` : word);
     paint();
   } });
 };
@@ -30,7 +37,7 @@ const trigger_chip = lora => {
 const row = use => {
   const lora = loras.find(each => each.key === use.key), name = lora?.name || file_name(use.key);
   const shown = make('output', { text: use.strength.toFixed(2) });
-  const range = make('input', { type: 'range', min: 0, max: 1.5, step: .05, value: use.strength, 'aria-label': `Strength of ${name}`, oninput: () => {
+  const range = make('input', { type: 'range', class: 'track', min: 0, max: 1.5, step: .05, value: use.strength, 'aria-label': `Strength of ${name}`, oninput: () => {
     show_part();
     props.value = { ...value(), loras: value().loras.map(each => each.key === use.key ? { ...each, strength: +range.value } : each) };
   } });

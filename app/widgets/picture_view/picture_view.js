@@ -59,6 +59,7 @@ const workflow = () => attempt(async () => {
   make('a', { href: address, download: `${picture.image_id}-workflow.json` }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 });
+const kind = () => ({ png: 'PNG', jpg: 'JPEG', webp: 'WebP' }[picture.key.split('.').at(-1)] || 'file');
 const reuse = part => () => { view.close(); trigger('reuse', { image_id: picture.image_id, part }); };
 const leave = work => () => { view.close(); work(); };
 
@@ -97,11 +98,11 @@ const paint = () => {
       make('div', { class: 'bar' }, make('small', { text: ago(picture.created_at) }), make('span', {}, heart(), make('button', { type: 'button', class: 'close', 'aria-label': 'Close', text: '×', onclick: () => view.close() }))),
       make('div', {}, make('h2', { text: 'Prompt' }), make('p', { class: 'prompt', text: picture.prompt }), button('Copy prompt', copy, 'small')),
       make('dl', {}, ...fact('Seed', picture.seed), ...fact('Size', `${picture.width} × ${picture.height}`), ...fact('Steps', picture.steps), ...fact('Guidance', picture.guidance),
-        ...fact('Base model', picture.base_model_there ? picture.base_model : `${picture.base_model} (not here any more)`), ...fact('Without', picture.negative_prompt)),
+        ...fact('Base model', picture.base_model_there ? picture.base_model : `${picture.base_model} (not here any more)`), ...fact('Without', picture.negative_prompt), ...fact('Written as', picture.prompt_template)),
       picture.origins.length ? make('div', { class: 'origins' }, make('h2', { text: 'Where it comes from' }), ...picture.origins.map(origin)) : '',
       make('div', { class: 'doings' },
         button('Reuse everything', reuse('all'), 'primary'), button('Prompt only', reuse('prompt')), button('Seed only', reuse('seed')), button('Variations', reuse('variations')), button('Use as start', reuse('img2img')),
-        make('a', { class: 'button', href: picture.download, download: '', text: 'Download PNG' }), button('Workflow', workflow), button('Delete', remove, 'danger-quiet wide'))));
+        make('a', { class: 'button', href: picture.download, download: '', text: `Download ${kind()}` }), kind() === 'PNG' ? button('Workflow', workflow) : '', button('Delete', remove, 'danger-quiet wide'))));
   (focus && view.querySelector(`.${focus.trim().split(/\s+/).join('.')}:not(:disabled)`) || view.querySelector('.close')).focus();
 };
 view.addEventListener('keydown', event => {

@@ -21,7 +21,7 @@ from backend.errors import EngineDied, EngineError, LoraRejected, OutOfMemory, W
 from tests.conftest import LoopThread
 from tests.workers.image_generation.conftest import HIDDEN, Log, lora_tensors
 from tests.workers.image_generation.drawings import drawing_of_a_cat
-from workers.image_generation.engines import Drawing, LoraInUse
+from workers.image_generation.engines import Drawing, LoraInUse, PictureToDraw
 from workers.image_generation.engines.comfyui import ComfyUIEngine
 
 SERVER = Path(__file__).with_name("comfyui_server.py")
@@ -107,6 +107,13 @@ def studio(shared: Studio) -> Studio:
 
 
 # ------------------------------------------------------------------------------------------------ pictures
+
+
+def test_each_picture_is_asked_for_with_words_of_its_own(studio: Studio) -> None:
+    own = [PictureToDraw(index=0, seed=7), PictureToDraw(index=1, seed=8, prompt="a car")]
+    log = studio.draw(pictures=own)
+    graphs = [picture.texts["prompt"] for picture in log.pictures]
+    assert ["a cat" in graphs[0], "a car" in graphs[1], "a cat" in graphs[1]] == [True, True, False]
 
 
 def test_each_seed_becomes_a_picture_with_its_graph(studio: Studio) -> None:

@@ -112,6 +112,31 @@ def test_a_prompt_becomes_pictures_in_storage(
     assert {phase.phase for phase in result.phases} >= {"starting", "fetching data", "generating", "uploading"}
 
 
+def test_each_picture_is_drawn_from_words_of_its_own_where_it_has_some(
+    desk: Desk, new_run: NewRun, storage: Storage, tmp_path: Path
+) -> None:
+    both = new_run(count=2, seed=5, steps=4, prompt="a {cat|car}", prompts=["a cat", "a car"])
+    alone = new_run(count=1, seed=6, steps=4, prompt="a car")
+
+    async def work(run: Run[GenerationRequest]) -> GenerationResult:
+        return await work_of(desk.engine, tmp_path)(run)
+
+    keys = [image.key for image in desk.loop.run(work(both)).images]
+    again = desk.loop.run(work(alone)).images[0].key
+
+    def opened_from(key: str) -> Image.Image:
+        return Image.open(io.BytesIO(storage.outputs.get(key)))
+
+    assert opened_from(keys[1]).tobytes() == opened_from(again).tobytes() != opened_from(keys[0]).tobytes()
+    assert opened_from(keys[1]).info["parameters"].startswith("a car\nSteps")
+    records = [
+        storage.outputs.get_message(key.replace("images/", "records/")[:-3] + "json", ImageRecord) for key in keys
+    ]
+    assert [(each.prompt, each.prompt_template) for each in records] == [
+        ("a cat", "a {cat|car}"), ("a car", "a {cat|car}"),
+    ]  # fmt: skip
+
+
 async def test_a_run_done_twice_is_the_same_run(new_run: NewRun, storage: Storage, owner: str, tmp_path: Path) -> None:
     run = new_run(count=3)
     work = work_of(SquareEngine(), tmp_path)

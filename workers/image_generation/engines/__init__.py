@@ -21,10 +21,11 @@ class LoraInUse(Message):
 
 
 class PictureToDraw(Message):
-    """One picture of a drawing: its place in the run, and its seed."""
+    """One picture of a drawing: its place in the run, its seed, and its words where they are its own."""
 
     index: int
     seed: Seed
+    prompt: str | None = None
 
 
 class Drawing(Message):
@@ -43,6 +44,11 @@ class Drawing(Message):
     init_image: Path | None = None  # a picture of the asked size to start from
     denoise: float = 1.0  # how much of it is drawn anew; the steps are all done, however little that is
     pictures: list[PictureToDraw]
+
+    def prompt_of(self, index: int) -> str:
+        """Return the words of the picture with this index: its own, else the drawing's."""
+        own = next((picture.prompt for picture in self.pictures if picture.index == index), None)
+        return self.prompt if own is None else own
 
 
 @dataclass(frozen=True)

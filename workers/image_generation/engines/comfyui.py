@@ -221,7 +221,7 @@ async def _upload(process: ComfyUIProcess, drawing: Drawing, prefix: str) -> str
 def _asked(drawing: Drawing, picture: PictureToDraw, loras: list[LoraName], init_image: str, prefix: str) -> Asked:
     # One picture a prompt: each has a seed of its own, so that it can be made again alone.
     return Asked(
-        prompt=drawing.prompt,
+        prompt=drawing.prompt_of(picture.index),
         negative_prompt=drawing.negative_prompt,
         seed=picture.seed,
         steps=drawing.steps,

@@ -100,7 +100,7 @@ class WarmModel:
         """Let these LoRAs act, and no others. Raises LoraRejected for one that doesn't fit."""
         self._adapters.use(loras)
 
-    def draw(self, drawing: Drawing, seed: int, on_step: Any) -> "numpy.ndarray[Any, Any]":
+    def draw(self, drawing: Drawing, wanted: PictureToDraw, on_step: Any) -> "numpy.ndarray[Any, Any]":
         """Return one picture: float32, shape (height, width, 3), 0 to 1. `on_step` may raise to end it.
 
         Pictures are made one at a time: in a batch a seed's pixels depend on its neighbours wherever the arithmetic
@@ -113,9 +113,12 @@ class WarmModel:
             on_step(step + 1)
             return tensors
 
-        generator = torch.Generator("cpu").manual_seed(seed)  # the same noise on every device
+        generator = torch.Generator("cpu").manual_seed(wanted.seed)  # the same noise on every device
         pipeline = self._pipeline if drawing.init_image is None else self._from_picture()
-        arguments = _arguments(drawing, pipeline) | {"generator": generator, "callback_on_step_end": step_end}
+        arguments = _arguments(drawing, drawing.prompt_of(wanted.index), pipeline) | {
+            "generator": generator,
+            "callback_on_step_end": step_end,
+        }
         picture: numpy.ndarray[Any, Any] = pipeline(**arguments).images[0]
         return picture
 
@@ -134,9 +137,9 @@ class WarmModel:
         return pipeline
 
 
-def _arguments(drawing: Drawing, pipeline: Any) -> dict[str, Any]:
+def _arguments(drawing: Drawing, prompt: str, pipeline: Any) -> dict[str, Any]:
     asked = {
-        "prompt": drawing.prompt,
+        "prompt": prompt,
         "width": drawing.width,
         "height": drawing.height,
         "num_inference_steps": drawing.steps,
@@ -193,7 +196,7 @@ class Artist:
         model.use(drawing.loras)
         say(Said(event="generating"))
         for wanted in drawing.pictures:
-            pixels = model.draw(drawing, wanted.seed, lambda step: self._step(step, drawing.steps))
+            pixels = model.draw(drawing, wanted, lambda step: self._step(step, drawing.steps))
             path = _write(_checked(pixels, drawing, wanted), drawing.folder / f"{wanted.index}.bmp")
             say(Said(event="picture", index=wanted.index, path=path, sampler=model.sampler))
             self._check_cancelled()
