@@ -98,7 +98,6 @@ def build(studio: Studio) -> SetupPanel:
         advanced = _advanced(values, on_gpu=is_paid)
         with gr.Accordion("ai-toolkit config", open=False) as config_shown:
             config = gr.Textbox(
-                show_label=False,
                 info=_CONFIG_NOTE if is_paid else f"{_CONFIG_NOTE} This computer trains with the same settings itself.",
                 label="What ai-toolkit is told",
                 lines=12,
