@@ -5,6 +5,7 @@ Every step can be done twice, and a message is only ever replaced by a change of
 """
 
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import TypeVar
 from backend.contract import Dataset, DatasetImage, Message, new_id
 from backend.errors import NotFound, StorageError
 from backend.pictures import stem_of
-from backend.storage import Bucket, DatasetKeys
+from backend.storage import Bucket, DatasetKeys, Stored
 
 _AT_ONCE = 16  # requests to storage
 _ATTEMPTS = 12  # to change what others change, too: ten seconds
@@ -46,6 +47,7 @@ class DatasetStore:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self._settling = threading.Lock()  # held by an upload that settles for those beside it
 
     def create(self, dataset: Dataset) -> Dataset:
         """Store a new dataset, its record last: what has none is not there."""
@@ -92,6 +94,16 @@ class DatasetStore:
         pictures = {stem for each in stored if not (stem := PurePosixPath(each.key).stem).startswith(_TEXTS)}
         if len(stored) < unless_fewer_than:
             return pictures
+        if unless_fewer_than == 1:
+            self._settle(keys, stored)
+        elif self._settling.acquire(blocking=False):
+            try:
+                self._settle(keys, stored)
+            finally:
+                self._settling.release()
+        return pictures
+
+    def _settle(self, keys: DatasetKeys, stored: list[Stored]) -> None:
         names = [each.key for each in sorted(stored, key=lambda each: (each.modified_at, each.key))]
         # One that is gone is in the record by now: somebody else put it there.
         arrivals = [each for each in at_once(lambda key: self._bucket.find_message(key, Arrival), names) if each]
@@ -100,7 +112,6 @@ class DatasetStore:
         record = self.change(keys.record, Dataset, lambda now: _with_images(now, images))
         self.change(keys.captions, Captions, lambda now: _claimed(now, record.images, texts))
         self._bucket.delete(names)
-        return pictures
 
 
 def at_once(work: Callable[[str], T], names: list[str]) -> list[T]:
