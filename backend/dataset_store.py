@@ -21,6 +21,7 @@ from backend.storage import Bucket, DatasetKeys, Stored
 
 _AT_ONCE = 16  # requests to storage
 _ATTEMPTS = 12  # to change what others change, too: ten seconds
+_REMEMBERED = 16  # records
 _FIRST_PAUSE_S = 0.02
 _TEXTS = "captions-"  # how the arrivals without a picture begin
 
@@ -47,6 +48,7 @@ class DatasetStore:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self._records: dict[DatasetKeys, tuple[str, Dataset]] = {}  # as last read, with their tags
         self._settling = threading.Lock()  # held by an upload that settles for those beside it
 
     def create(self, dataset: Dataset) -> Dataset:
@@ -60,9 +62,16 @@ class DatasetStore:
         return dataset
 
     def record(self, keys: DatasetKeys) -> Dataset:
-        """Return the dataset without captions."""
+        """Return the dataset without captions. One that has not changed is not read again: every upload asks."""
         with _words_for_absence():
-            return self._bucket.get_message(keys.record, Dataset)
+            tag, record = self._records.get(keys, ("", None))
+            if record is None or self._bucket.head(keys.record).etag != tag:
+                record, tag = self._bucket.get_tagged(keys.record, Dataset)
+                self._records.pop(keys, None)
+                self._records[keys] = (tag.strip('"'), record)
+                for oldest in list(self._records)[:-_REMEMBERED]:
+                    self._records.pop(oldest, None)
+            return record
 
     def captions(self, keys: DatasetKeys) -> dict[str, str]:
         """Return the captions by content hash."""
