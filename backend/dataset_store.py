@@ -5,6 +5,7 @@ Every step can be done twice, and a message is only ever replaced by a change of
 """
 
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,10 +17,11 @@ from typing import TypeVar
 from backend.contract import Dataset, DatasetImage, Message, new_id
 from backend.errors import NotFound, StorageError
 from backend.pictures import stem_of
-from backend.storage import Bucket, DatasetKeys
+from backend.storage import Bucket, DatasetKeys, Stored
 
 _AT_ONCE = 16  # requests to storage
 _ATTEMPTS = 12  # to change what others change, too: ten seconds
+_REMEMBERED = 16  # records
 _FIRST_PAUSE_S = 0.02
 _TEXTS = "captions-"  # how the arrivals without a picture begin
 
@@ -46,6 +48,8 @@ class DatasetStore:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self._records: dict[DatasetKeys, tuple[str, Dataset]] = {}  # as last read, with their tags
+        self._settling = threading.Lock()  # held by an upload that settles for those beside it
 
     def create(self, dataset: Dataset) -> Dataset:
         """Store a new dataset, its record last: what has none is not there."""
@@ -58,9 +62,16 @@ class DatasetStore:
         return dataset
 
     def record(self, keys: DatasetKeys) -> Dataset:
-        """Return the dataset without captions."""
+        """Return the dataset without captions. One that has not changed is not read again: every upload asks."""
         with _words_for_absence():
-            return self._bucket.get_message(keys.record, Dataset)
+            tag, record = self._records.get(keys, ("", None))
+            if record is None or self._bucket.head(keys.record).etag != tag:
+                record, tag = self._bucket.get_tagged(keys.record, Dataset)
+                self._records.pop(keys, None)
+                self._records[keys] = (tag.strip('"'), record)
+                for oldest in list(self._records)[:-_REMEMBERED]:
+                    self._records.pop(oldest, None)
+            return record
 
     def captions(self, keys: DatasetKeys) -> dict[str, str]:
         """Return the captions by content hash."""
@@ -92,6 +103,16 @@ class DatasetStore:
         pictures = {stem for each in stored if not (stem := PurePosixPath(each.key).stem).startswith(_TEXTS)}
         if len(stored) < unless_fewer_than:
             return pictures
+        if unless_fewer_than == 1:
+            self._settle(keys, stored)
+        elif self._settling.acquire(blocking=False):
+            try:
+                self._settle(keys, stored)
+            finally:
+                self._settling.release()
+        return pictures
+
+    def _settle(self, keys: DatasetKeys, stored: list[Stored]) -> None:
         names = [each.key for each in sorted(stored, key=lambda each: (each.modified_at, each.key))]
         # One that is gone is in the record by now: somebody else put it there.
         arrivals = [each for each in at_once(lambda key: self._bucket.find_message(key, Arrival), names) if each]
@@ -100,7 +121,6 @@ class DatasetStore:
         record = self.change(keys.record, Dataset, lambda now: _with_images(now, images))
         self.change(keys.captions, Captions, lambda now: _claimed(now, record.images, texts))
         self._bucket.delete(names)
-        return pictures
 
 
 def at_once(work: Callable[[str], T], names: list[str]) -> list[T]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from backend.caption_files import CAPTION_SUFFIXES, is_captions, read_captions
 from backend.errors import DatasetRejected
-from backend.looks import fingerprint, sharpness
+from backend.looks import fingerprint, overview, sharpness
 from backend.pictures import (
     Entry,
     Limits,
@@ -102,7 +102,8 @@ class Reader:
         large = self._large if len(entry.data) > _LARGE_BYTES else nullcontext()
         with large, self._decoding:
             picture, pixels = prepare_and_decode(entry.data, entry.name, self._limits)
-            return Seen(picture, thumbnail_of(pixels), sharpness(pixels), fingerprint(pixels))
+            small = overview(pixels)
+            return Seen(picture, thumbnail_of(small), sharpness(small), fingerprint(small))
 
 
 def is_archive(name: str) -> bool:

@@ -300,7 +300,7 @@ class Runs:
         try:
             job = self._endpoints[known.kind].status(submission.job_id)
         except NotFound:
-            return self._without_job(known)
+            return self._without_job(known, cancelled=submission.cancelled)
         if job.status in _GOING_ON:
             return known.model_copy(update={"status": "cancelling" if submission.cancelled else _GOING_ON[job.status]})
         # The worker stored the end of the run before RunPod heard of it, so it may have come since we looked.
@@ -319,11 +319,14 @@ class Runs:
             return known.model_copy(update={"status": status, "failure": failure})
         return None
 
-    def _without_job(self, known: RunState) -> RunState:
+    def _without_job(self, known: RunState, *, cancelled: bool = False) -> RunState:
         """The state of a run RunPod knows nothing of: it was never handed over, or has been forgotten."""
         last_seen = known.progress.updated_at if known.progress else known.submitted_at
         if time.time() - last_seen < _SILENCE_S:
-            return known.model_copy(update={"status": "running" if known.progress else "queued"})
+            going = "cancelling" if cancelled else "running" if known.progress else "queued"
+            return known.model_copy(update={"status": going})
+        if cancelled:
+            return _cancelled(known)
         if known.progress:
             return _failed(known, "lost", "The worker went silent and RunPod has forgotten the job.", "Press Resume.")
         return _failed(known, "lost", "The run never reached RunPod.", "Press Retry.")
@@ -335,7 +338,7 @@ class Runs:
             case "CANCELLED" if just_seen:
                 return known.model_copy(update={"status": "cancelling"})  # its worker is saving
             case "CANCELLED":
-                return _failed(known, "cancelled", "Cancelled." if known.progress else "Cancelled before it began.")
+                return _cancelled(known)
             case "TIMED_OUT":
                 hours = (known.paid_seconds or _may_take(known.request)) / 3600
                 return _failed(
@@ -378,6 +381,10 @@ def _kind_of(request: Request) -> RunKind:
 def _keys_of(request: Request) -> RunKeys:
     assert request.run_id, "the app names every run before it submits it"  # noqa: S101
     return RunKeys(request.owner, request.run_id)
+
+
+def _cancelled(known: RunState) -> RunState:
+    return _failed(known, "cancelled", "Cancelled." if known.progress else "Cancelled before it began.")
 
 
 def _failed(known: RunState, status: RunStatus, message: str, hint: str = "") -> RunState:

@@ -43,6 +43,11 @@ class Advice:
         return values | {"alpha": 0 if values["alpha"] == values["rank"] else values["alpha"]}
 
     @property
+    def advised(self) -> tuple[int, int]:
+        """The steps and the rank, which follow the number of pictures until somebody chooses others."""
+        return self.values["steps"], self.values["rank"]
+
+    @property
     def updates(self) -> list[Any]:
         """Updates for the components of RECOMMENDED."""
         values = self.values
@@ -80,25 +85,32 @@ class SetupHandlers:
         return Advice(spec, self._studio.presets, preset_id, counted, int(batch_size or spec.training.batch_size))
 
     def choose_base_model(self, base_model: str, pictures: int) -> tuple[Any, ...]:
-        """Return its note, its presets, whose the steps are, why so many, its sample prompts, and its settings."""
+        """Return its note and presets, steps and rank as advised, why so many, its sample prompts, and its settings."""
         advice = self.advice(base_model, None, pictures)
         prompts = "\n".join(advice.spec.sample_prompts)
         note, presets = base_model_note(advice.spec), preset_radio(advice.presets)
-        return note, presets, False, advice.reason(), prompts, *advice.updates
+        return note, presets, *advice.advised, advice.reason(), prompts, *advice.updates
 
     def choose_preset(self, base_model: str, preset: str, pictures: int, batch_size: int) -> tuple[Any, ...]:
-        """Return whose the steps are, why so many, and the preset's settings."""
+        """Return the steps and rank advised, why so many steps, and the preset's settings."""
         advice = self.advice(base_model, preset, pictures, batch_size)
-        return False, advice.reason(), *advice.updates
+        return *advice.advised, advice.reason(), *advice.updates
 
     def follow(
-        self, base_model: str, preset: str | None, pictures: int, batch_size: int, steps: int, own_steps: bool
-    ) -> tuple[Any, Any, str]:
-        """Return steps and rank for as many pictures as there are now, but for steps somebody chose; and why."""
+        self, base_model: str, preset: str | None, pictures: int, batch_size: int, steps: int, rank: int,
+        advised_steps: int, advised_rank: int,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """Return steps, rank, why so many steps, and what is advised for as many pictures as there are now.
+
+        Steps and rank that are not what was advised were chosen by somebody, and stay.
+        """
         advice = self.advice(base_model, preset, pictures, batch_size)
-        if own_steps:
-            return gr.skip(), gr.skip(), advice.reason(int(steps))
-        return advice.values["steps"], advice.values["rank"], advice.reason()
+        now_steps, now_rank = advice.values["steps"], advice.values["rank"]
+        own = steps is not None and int(steps) != advised_steps
+        # What stays as it is is not sent: somebody may be moving it just now.
+        shown_steps = gr.skip() if own or now_steps == steps else now_steps
+        shown_rank = gr.skip() if rank != advised_rank or now_rank == rank else now_rank
+        return shown_steps, shown_rank, advice.reason(int(steps) if own else None), now_steps, now_rank
 
     def start(
         self,
@@ -129,7 +141,7 @@ class SetupHandlers:
             if not isinstance(asked, TrainingRequest) or asked.base_model_id not in self._studio.base_models:
                 raise NotFound("The base model of this training is not here any more.", "Choose another one.")
         except Exception as error:
-            return (*[gr.skip()] * (8 + len(SETTINGS)), said("train", in_words(error)))
+            return (*[gr.skip()] * (9 + len(SETTINGS)), said("train", in_words(error)))
         advice = self.advice(asked.base_model_id)
         values = asked.settings_for(advice.spec).model_dump() | {
             "sample_prompts": "\n".join(asked.sample_prompts or advice.spec.sample_prompts),
@@ -146,7 +158,7 @@ class SetupHandlers:
         note, presets = base_model_note(advice.spec), preset_radio(advice.presets)
         reason = advice.reason(asked.settings_for(advice.spec).steps)
         return (
-            {"dataset_id": dataset_id}, asked.lora_name, asked.trigger_word, advice.spec.id, note, presets, True,
+            {"dataset_id": dataset_id}, asked.lora_name, asked.trigger_word, advice.spec.id, note, presets, 0, 0,
             reason, *[values[field] for field in SETTINGS], said("train"),
         )  # fmt: skip
 

@@ -52,7 +52,7 @@ def build(studio: Studio) -> SetupPanel:
     is_paid = studio.estimates.gpu_price is not None
     values = first.values
     pictures = gr.Number(0, precision=0, visible=False)
-    own_steps = gr.Checkbox(False, visible=False)  # whether somebody moved the slider: then it is theirs
+    advised = [gr.Number(number, precision=0, visible=False) for number in first.advised]  # steps and rank
     with gr.Group():
         name = gr.Textbox(label="Name", placeholder="What the LoRA is called", max_lines=1)
         trigger = gr.Textbox(
@@ -98,7 +98,6 @@ def build(studio: Studio) -> SetupPanel:
         advanced = _advanced(values, on_gpu=is_paid)
         with gr.Accordion("ai-toolkit config", open=False) as config_shown:
             config = gr.Textbox(
-                show_label=False,
                 info=_CONFIG_NOTE if is_paid else f"{_CONFIG_NOTE} This computer trains with the same settings itself.",
                 label="What ai-toolkit is told",
                 lines=12,
@@ -123,16 +122,15 @@ def build(studio: Studio) -> SetupPanel:
     base_model.input(
         handlers.choose_base_model,
         [base_model, pictures],
-        [note, preset, own_steps, reason, sample_prompts, *recommended],
+        [note, preset, *advised, reason, sample_prompts, *recommended],
         **QUICK,
     )
-    preset.input(handlers.choose_preset, chosen, [own_steps, reason, *recommended], **QUICK)
-    steps.input(None, None, own_steps, js="() => true", **QUICK)
+    preset.input(handlers.choose_preset, chosen, [*advised, reason, *recommended], **QUICK)
     gr.on(
-        [pictures.change, batch_size.input, own_steps.change],
+        [pictures.change, batch_size.input, steps.input],
         handlers.follow,
-        [*chosen, steps, own_steps],
-        [steps, rank, reason],
+        [*chosen, steps, rank, *advised],
+        [steps, rank, reason, *advised],
         trigger_mode="always_last",
         **QUICK,
     )
@@ -151,7 +149,7 @@ def build(studio: Studio) -> SetupPanel:
         trigger_mode="always_last",
         **QUICK,
     )
-    form = [name, trigger, base_model, note, preset, own_steps, reason, *settings, sentence]
+    form = [name, trigger, base_model, note, preset, *advised, reason, *settings, sentence]
     start_inputs = [base_model, name, trigger, *settings]
     return SetupPanel(
         name, trigger, base_model, resolution, pictures, start, look_ahead, start_inputs, sentence, form, handlers

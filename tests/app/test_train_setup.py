@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import gradio as gr
 import pytest
 import yaml
 
@@ -69,24 +70,28 @@ def test_what_stands_in_the_way_is_said_and_nothing_is_stored(quiet_studio: Stud
 
 
 def test_the_base_model_brings_its_presets_and_settings(quiet_studio: Studio) -> None:
-    note, presets, own_steps, reason, prompts, *updates = SetupHandlers(quiet_studio).choose_base_model("flux1-dev", 14)
+    chosen = SetupHandlers(quiet_studio).choose_base_model("flux1-dev", 14)
+    note, presets, steps, rank, reason, prompts, *updates = chosen
 
     assert "accepted on Hugging Face" in note
-    assert (presets.value, own_steps, prompts.splitlines()[0]) == ("flux-subject", False, "a photo of [trigger]")
+    assert (presets.value, steps, rank, prompts.splitlines()[0]) == ("flux-subject", 1400, 16, "a photo of [trigger]")
     assert reason.endswith("100 steps for each of 14 pictures make 1,400.")
     shown = named(tuple(updates))
     assert (shown["steps"].value, shown["rank"], shown["alpha"]) == (1400, 16, 0)
     assert shown["resolution"].value == [512, 768, 1024]
 
 
-def test_steps_follow_the_pictures_until_somebody_chooses_them(quiet_studio: Studio) -> None:
+def test_steps_and_rank_follow_the_pictures_until_somebody_chooses_them(quiet_studio: Studio) -> None:
     handlers = SetupHandlers(quiet_studio)
 
-    assert handlers.follow("flux1-dev", "flux-face", 20, 1, 1500, False)[:2] == (2400, 16)
-    assert handlers.follow("flux1-dev", "flux-face", 30, 2, 1500, False)[:2] == (1750, 32)
-    steps, _, reason = handlers.follow("flux1-dev", "flux-face", 20, 1, 700, True)
-    assert not isinstance(steps, int)
-    assert reason.endswith("700 steps are your own choice; 2,400 are recommended.")
+    def follow(pictures: int, batch: int, steps: int, rank: int) -> tuple[Any, ...]:
+        return handlers.follow("flux1-dev", "flux-face", pictures, batch, steps, rank, 1500, 16)
+
+    assert follow(20, 1, 1500, 16)[0] == 2400
+    assert follow(30, 2, 1500, 16)[:2] == (1750, 32)
+    steps, rank, reason, *advised = follow(30, 1, 700, 8)
+    assert (steps, rank, advised) == (gr.skip(), gr.skip(), [3500, 32])
+    assert reason.endswith("700 steps are your own choice; 3,500 are recommended.")
 
 
 def test_a_base_model_without_presets_has_its_own_settings(quiet_studio: Studio) -> None:

@@ -18,6 +18,7 @@ from backend.contract import (
     TrainingRequest,
     TrainingResult,
     new_run_id,
+    reverse_ms,
 )
 from backend.datasets import Datasets
 from backend.errors import DatasetRejected, InvalidRequest, NotFound, RunPodError
@@ -194,6 +195,17 @@ def test_a_cancelled_job_that_never_began_is_cancelled(
     runs.submit(training)
     runpod.jobs["job1"]["status"] = "CANCELLED"
     assert status_of(runs, training) == "cancelled"
+
+
+def test_a_cancelled_job_that_runpod_has_forgotten_is_cancelled_and_not_lost(
+    runs: Runs, runpod: RunPodServer, training: TrainingRequest
+) -> None:
+    old = training.model_copy(update={"run_id": f"train-{reverse_ms(time.time() - 100)}-0123abcd"})
+    runs.submit(old)
+    runs.cancel(old.owner, str(old.run_id))
+    runpod.jobs.clear()
+    state = runs.state(old.owner, str(old.run_id))
+    assert (state.status, state.failure and state.failure.message) == ("cancelled", "Cancelled before it began.")
 
 
 def test_a_forgotten_job_is_judged_by_its_last_progress(

@@ -7,7 +7,7 @@ const suffix_of = name => name.slice(name.lastIndexOf('.')).toLowerCase();
 // What operating systems leave in folders.
 const is_litter = path => path.split('/').some(part => part === '__MACOSX' || part.startsWith('._')) || /(^|\/)(\.ds_store|thumbs\.db|desktop\.ini)$/i.test(path);
 
-let round = null; // what is being sent: {dataset_id, bytes, sent, added, merged, captions, refused, lost, stopped}
+let round = null; // what is being sent: {dataset_id, bytes, sent, added, merged, captions, refused, lost, stopped, requests}
 
 // ---------------------------------------------------------------- files, from wherever they come
 
@@ -78,6 +78,9 @@ const send_once = ({ path, file }, said) => new Promise((resolve, reject) => {
     else reject(Object.assign(new Error(answer.error || 'the studio does not answer'), { final: request.status >= 400 && request.status < 500 && request.status !== 408 && request.status !== 429 }));
   };
   request.onerror = request.ontimeout = () => reject(new Error('the connection broke'));
+  request.onabort = () => reject(new Error('stopped'));
+  request.onloadend = () => round.requests.delete(request);
+  round.requests.add(request);
   request.send(file);
 });
 
@@ -123,6 +126,14 @@ const take = async (item, known) => {
   count();
 };
 
+// Of two copies the first gives the name, and captions go by that: whoever has one goes first, then by name.
+const in_order = items => {
+  const stem_of = path => path.slice(0, path.length - suffix_of(path).length);
+  const captioned = new Set(items.filter(item => props.value.captions.includes(suffix_of(item.path))).map(item => stem_of(item.path)));
+  const first = item => captioned.has(stem_of(item.path)) ? 0 : 1;
+  return items.sort((one, other) => first(one) - first(other) || one.path.localeCompare(other.path, undefined, { numeric: true }));
+};
+
 // A new dataset is called as the folder or archive is, else by its day.
 const name_for = items => {
   const [folder, ...rest] = items[0].path.split('/');
@@ -137,8 +148,8 @@ const send_all = async everything => {
   const files = everything.filter(item => !is_litter(item.path));
   if (!files.length) return;
   const refused = files.map(item => ({ name: item.path, reason: reason_against(item), item })).filter(each => each.reason);
-  const items = files.filter(item => !refused.some(each => each.item === item));
-  round = { dataset_id: atelier.opened_dataset(), files: items.length, done: 0, sent: 0, added: 0, merged: 0, captions: 0, refused, lost: [], stopped: false,
+  const items = in_order(files.filter(item => !refused.some(each => each.item === item)));
+  round = { dataset_id: atelier.opened_dataset(), files: items.length, done: 0, sent: 0, added: 0, merged: 0, captions: 0, refused, lost: [], stopped: false, requests: new Set(),
     bytes: items.reduce((sum, item) => sum + item.file.size, 0), running: true };
   again.hidden = true;
   list_refused();
@@ -191,7 +202,10 @@ const picker = (attributes) => {
 const files = picker({ class: 'files' }), folder = picker({ class: 'whole-folder', webkitdirectory: true });
 root.querySelector('.pick').addEventListener('click', () => files.click());
 root.querySelector('.folder').addEventListener('click', () => folder.click());
-root.querySelector('.stop').addEventListener('click', () => { round.stopped = true; });
+root.querySelector('.stop').addEventListener('click', () => {
+  round.stopped = true;
+  for (const request of round.requests) request.abort();
+});
 again.addEventListener('click', () => send_all(round.lost));
 root.querySelector('.sample').addEventListener('click', () => {
   root.classList.add('busy');

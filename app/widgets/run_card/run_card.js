@@ -92,7 +92,7 @@ const actions = () => {
   if (run.status === 'done') return [download(run.lora.download, 'Download LoRA'), act('Use in Generate', () => prompt_with(run.lora.key), 'primary')];
   const last = run.checkpoints.at(-1);
   // What failed may need another setting, not another try.
-  return [run.status === 'failed' && act('Change and start anew…', () => trigger('clone', { run_id })), act(last ? `Resume from step ${last.step.toLocaleString()}` : 'Retry', () => restart('retry'), 'primary')].filter(Boolean);
+  return [run.status === 'failed' && act('Change settings…', () => trigger('clone', { run_id })), act(last ? `Resume from step ${last.step.toLocaleString()}` : 'Retry', () => restart('retry'), 'primary')].filter(Boolean);
 };
 
 // ---------------------------------------------------------------- painting
