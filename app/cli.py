@@ -1,4 +1,4 @@
-"""The `atelier` command: serve the studio, or do its main job without a browser."""
+"""The `atelier` command: serve the studio, do its main job without a browser, deploy it, and say what is wrong."""
 
 import contextlib
 import signal
@@ -14,6 +14,7 @@ import typer
 
 from app.local_machine import LocalMachine
 from app.sign_in import LOOPBACK_NAMES, Loopback, sign_in_for
+from backend.declared_deployment import DECLARATION
 from backend.errors import AtelierError
 from backend.settings import Settings
 
@@ -55,6 +56,17 @@ def demo(
         from app.demo import run_demo
 
         run_demo(machine.settings, output, steps)
+
+
+@cli.command()
+def deploy(
+    declaration: Annotated[Path, typer.Option(help="What is wanted on RunPod.")] = DECLARATION,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before changing anything.")] = False,
+) -> None:
+    """Make or update the volume, templates and endpoints on RunPod. Says first what it will do; safe to run twice."""
+    from app.deploying import deploy as run_deploy
+
+    run_deploy(Settings(), declaration, agreed=lambda: yes or typer.confirm("Do it?"))
 
 
 @contextlib.contextmanager
