@@ -32,6 +32,11 @@ def serve(
 ) -> None:
     """Start the studio. Without RunPod keys it runs everything on this computer."""
     settings = Settings()
+    from app.first_run import is_first_run, serve_first_run
+
+    if is_first_run(settings):
+        serve_first_run(settings, host, port or _free_port(host))
+        return
     if isinstance(sign_in_for(settings), Loopback) and host not in LOOPBACK_NAMES:
         raise AtelierError(
             f"The studio doesn't listen on {host} without a sign-in.", "Set ATELIER_PASSWORD, or use 127.0.0.1."
@@ -67,6 +72,19 @@ def deploy(
     from app.deploying import deploy as run_deploy
 
     run_deploy(Settings(), declaration, agreed=lambda: yes or typer.confirm("Do it?"))
+
+
+@cli.command()
+def doctor(
+    address: Annotated[
+        str, typer.Option(help="Where people open the studio, such as https://me-atelier.hf.space.")
+    ] = "",
+) -> None:
+    """Check keys, buckets, endpoints, images and licences from here. Each line is ok or says what to do."""
+    from app.doctor import all_is_well
+
+    if not all_is_well(Settings(), address.rstrip("/")):
+        raise typer.Exit(1)
 
 
 @contextlib.contextmanager
