@@ -1,7 +1,10 @@
 # The studio's page, for a Hugging Face Space or any container host. It runs nothing on a GPU: RunPod and R2 do the work.
 #   docker build -t lora-atelier .
 #   docker build --target demo -t lora-atelier-demo .    with the local machine and the tiny FLUX inside: no keys needed
+# A Space builds the last stage and hands its variables to the build: ATELIER_IMAGE=demo makes it the demo.
 # Keys are given when it runs; README.md names them.
+ARG ATELIER_IMAGE=app
+
 FROM python:3.11-slim AS base
 
 RUN useradd --create-home --uid 1000 atelier
@@ -26,8 +29,19 @@ COPY workers workers
 ARG PIP_EXTRA_INDEX_URL=
 RUN pip install --no-cache-dir "torch==2.13.0" \
     && pip install --no-cache-dir --constraint constraints.txt --editable ".[local]"
+# Open to everybody, each with things of their own and little of it: all share one computer, which forgets at each start.
+ENV PUBLIC=true \
+    ATELIER_MAX_RUNNING_JOBS=1 \
+    ATELIER_MAX_RUNNING_JOBS_IN_ALL=4 \
+    ATELIER_MAX_PICTURES_A_DAY=20 \
+    ATELIER_MAX_PICTURES_A_DAY_IN_ALL=400 \
+    ATELIER_MAX_STORAGE_GB=0.25 \
+    ATELIER_MAX_STORAGE_GB_IN_ALL=5
 USER 1000
 
 FROM base AS app
 RUN pip install --no-cache-dir --constraint constraints.txt --editable .
 USER 1000
+
+# hadolint ignore=DL3006
+FROM ${ATELIER_IMAGE}

@@ -1,4 +1,4 @@
-"""The `atelier` command: serve the studio, or do its main job without a browser."""
+"""The `atelier` command: serve the studio, do its main job without a browser, deploy it, and say what is wrong."""
 
 import contextlib
 import signal
@@ -14,6 +14,7 @@ import typer
 
 from app.local_machine import LocalMachine
 from app.sign_in import LOOPBACK_NAMES, Loopback, sign_in_for
+from backend.declared_deployment import DECLARATION
 from backend.errors import AtelierError
 from backend.settings import Settings
 
@@ -31,6 +32,11 @@ def serve(
 ) -> None:
     """Start the studio. Without RunPod keys it runs everything on this computer."""
     settings = Settings()
+    from app.first_run import is_first_run, serve_first_run
+
+    if is_first_run(settings):
+        serve_first_run(settings, host, port or _free_port(host))
+        return
     if isinstance(sign_in_for(settings), Loopback) and host not in LOOPBACK_NAMES:
         raise AtelierError(
             f"The studio doesn't listen on {host} without a sign-in.", "Set ATELIER_PASSWORD, or use 127.0.0.1."
@@ -55,6 +61,30 @@ def demo(
         from app.demo import run_demo
 
         run_demo(machine.settings, output, steps)
+
+
+@cli.command()
+def deploy(
+    declaration: Annotated[Path, typer.Option(help="What is wanted on RunPod.")] = DECLARATION,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before changing anything.")] = False,
+) -> None:
+    """Make or update the volume, templates and endpoints on RunPod. Says first what it will do; safe to run twice."""
+    from app.deploying import deploy as run_deploy
+
+    run_deploy(Settings(), declaration, agreed=lambda: yes or typer.confirm("Do it?"))
+
+
+@cli.command()
+def doctor(
+    address: Annotated[
+        str, typer.Option(help="Where people open the studio, such as https://me-atelier.hf.space.")
+    ] = "",
+) -> None:
+    """Check keys, buckets, endpoints, images and licences from here. Each line is ok or says what to do."""
+    from app.doctor import all_is_well
+
+    if not all_is_well(Settings(), address.rstrip("/")):
+        raise typer.Exit(1)
 
 
 @contextlib.contextmanager

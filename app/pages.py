@@ -14,7 +14,16 @@ Form = Literal["", "password", "huggingface", "sign_out"]
 
 def own_page(title: str, sentence: str, status: int, *, form: Form = "") -> HTMLResponse:
     """Return a small page that needs no script."""
-    page = Template((_FOLDER / "page.html").read_text(encoding="utf-8"))
     fields = (_FOLDER / f"page_{form}.html").read_text(encoding="utf-8") if form else ""
-    shown = page.substitute(title=escape(title), sentence=escape(sentence), form=fields)
+    return _shown(title, sentence, status, fields, "narrow")
+
+
+def wide_page(title: str, content: str, status: int) -> HTMLResponse:
+    """Return a page with room for more than a form; `content` is HTML."""
+    return _shown(title, "", status, content, "wide")
+
+
+def _shown(title: str, sentence: str, status: int, content: str, width: Literal["narrow", "wide"]) -> HTMLResponse:
+    page = Template((_FOLDER / "page.html").read_text(encoding="utf-8"))
+    shown = page.substitute(title=escape(title), sentence=escape(sentence), form=content, width=width)
     return HTMLResponse(shown, status, headers={"cache-control": "no-store"})

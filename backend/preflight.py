@@ -4,13 +4,15 @@ import secrets
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import auth_check
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from pydantic import SecretStr
 
 from backend.contract import BaseModelSpec
-from backend.errors import InvalidRequest, NotFound, RunPodError, StorageError
+from backend.errors import HubError, InvalidRequest, NotFound, RunPodError, StorageError
 from backend.runpod_client import Endpoint
 from backend.settings import Settings
 from backend.storage import Bucket, Storage
@@ -35,8 +37,8 @@ class Preflight:
         What doesn't answer in time stands in no way: the training itself will say so.
         """
         checks: list[Callable[[], None]] = [
-            lambda: _writable(self._storage.loras, "R2_LORA_BUCKET"),
-            lambda: _writable(self._storage.outputs, "R2_OUTPUT_BUCKET"),
+            lambda: check_writable(self._storage.loras, "R2_LORA_BUCKET"),
+            lambda: check_writable(self._storage.outputs, "R2_OUTPUT_BUCKET"),
             self._endpoint_answers,
             lambda: self._trainable(spec),
             lambda: self._licensed(spec),
@@ -76,19 +78,8 @@ class Preflight:
                     f"Accept its terms at {spec.licence.link}, and set HF_TOKEN.",
                 )
             return
-        try:
-            auth_check(spec.weights.repo, token=token.get_secret_value())
-        except GatedRepoError as error:
-            raise InvalidRequest(
-                f"The terms of {spec.name} have not been accepted by HF_TOKEN's account.",
-                f"Accept them at https://huggingface.co/{spec.weights.repo}, and start again.",
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise InvalidRequest(
-                f"Hugging Face shows {spec.weights.repo} to nobody with this HF_TOKEN.", "Check the token."
-            ) from error
-        except Exception:  # noqa: S110 - the Hub may be away from here and within the worker's reach
-            pass
+        with suppress(HubError):  # the Hub may be away from here and within the worker's reach
+            check_licence(spec, token)
 
     def _room(self, spec: BaseModelSpec) -> None:
         """On one's own computer: whether the weights fit. A network volume can't be seen from here."""
@@ -104,13 +95,31 @@ class Preflight:
             )
 
 
-def _writable(bucket: Bucket, variable: str) -> None:
+def check_writable(bucket: Bucket, variable: str) -> None:
+    """Return when a bucket can be written to. Raises StorageError, naming the variable it is known by."""
     key = f"preflight/{secrets.token_hex(8)}"
     try:
         bucket.put(key, b"")
         bucket.delete([key])
     except StorageError as error:
         raise StorageError(f"The bucket '{bucket.name}' can't be written to. {error}", f"Check {variable}.") from error
+
+
+def check_licence(spec: BaseModelSpec, token: SecretStr) -> None:
+    """Return when a token's account may download a gated model. Raises InvalidRequest; HubError if none can say."""
+    try:
+        auth_check(spec.weights.repo, token=token.get_secret_value())
+    except GatedRepoError as error:
+        raise InvalidRequest(
+            f"The terms of {spec.name} have not been accepted by HF_TOKEN's account.",
+            f"Accept them at https://huggingface.co/{spec.weights.repo}, and start again.",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise InvalidRequest(
+            f"Hugging Face shows {spec.weights.repo} to nobody with this HF_TOKEN.", "Check the token."
+        ) from error
+    except Exception as error:
+        raise HubError("Hugging Face does not answer.", "Try again in a minute.") from error
 
 
 def _existing(path: Path) -> Path:

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     runpod_base_url: str = "https://api.runpod.ai/v2"
     runpod_training_endpoint_id: str = ""
     runpod_image_generation_endpoint_id: str = ""
+    # What `atelier deploy` speaks to, and whose worker images it takes.
+    runpod_account_url: str = "https://api.runpod.io/v2"
+    dockerhub_username: str = ""
 
     # Dollars an hour for the training endpoint's GPU, by which trainings are priced: RunPod's flex price for 24 GB.
     atelier_gpu_price: float = Field(0.69, ge=0)
