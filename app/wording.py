@@ -26,7 +26,7 @@ _LABELS = {
     "lists": "The number of lists",
     "negative_prompt": "“Without”",
     "init_image": "The picture to start from",
-    "denoise": "“Redrawn”",
+    "denoise": "“How much is redrawn”",
     "output_format": "The file format",
     "output_quality": "The quality",
     "alpha": "Alpha",

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from app.tabs.choices import QUICK, base_model_dropdown
-from app.tabs.generate_form import FIELDS, GenerateHandlers, picker_value
+from app.tabs.generate_form import FIELDS, MOST_GUIDANCE, MOST_STEPS, GenerateHandlers, picker_value
 from app.widgets.image_feed import image_feed
 from app.widgets.lora_picker import lora_picker
 from app.widgets.message import message
@@ -105,8 +105,8 @@ def _frame(studio: Studio, spec: BaseModelSpec) -> dict[str, Any]:
 def _advanced(spec: BaseModelSpec) -> dict[str, Any]:
     usual = spec.generation
     with gr.Accordion("Advanced", open=False):
-        steps = gr.Slider(1, 60, usual.steps, step=1, label="Steps", buttons=[], interactive=True)
-        guidance = gr.Slider(0, 10, usual.guidance, step=0.1, label="Guidance", buttons=[], interactive=True)
+        steps = gr.Slider(1, MOST_STEPS, usual.steps, step=1, label="Steps", buttons=[], interactive=True)
+        guidance = gr.Slider(0, MOST_GUIDANCE, usual.guidance, step=0.1, label="Guidance", buttons=[], interactive=True)
         output_format = gr.Radio(
             _FORMATS,
             value="png",

@@ -21,6 +21,8 @@ FIELDS = (
     "prompt", "styles", "negative_prompt", "base_model", "picker", "start", "size", "count", "seed", "steps",
     "guidance", "message",
 )  # fmt: skip
+# What the sliders go to, unless a picture was made with more.
+MOST_STEPS, MOST_GUIDANCE = 60, 10
 _WISHES = frozenset(
     {
         "prompt", "negative_prompt", "loras", "width", "height", "count", "seed", "steps", "guidance", "init_image",
@@ -105,8 +107,8 @@ class GenerateHandlers:
             "styles": styles_value(),
             "seed": "" if made.part == "variations" else _text(made.seed),
             "count": 4 if made.part == "variations" else 1,
-            "steps": made.steps or gr.skip(),
-            "guidance": gr.skip() if made.guidance is None else made.guidance,
+            "steps": gr.Slider(value=made.steps, maximum=max(MOST_STEPS, made.steps)) if made.steps else gr.skip(),
+            "guidance": gr.skip() if made.guidance is None else _guidance(made.guidance),
         }
         if spec:
             fields |= {"base_model": spec.id, "picker": picker_value(spec, [use.model_dump() for use in made.loras])}
@@ -154,6 +156,10 @@ def _size_like(spec: BaseModelSpec, width: int, height: int) -> dict[str, Any]:
         return shape_value(spec, width, height)
     nearest = min(spec.sizes, key=lambda size: abs(size.width / size.height - width / height))
     return shape_value(spec, nearest.width, nearest.height)
+
+
+def _guidance(guidance: float) -> Any:
+    return gr.Slider(value=guidance, maximum=max(MOST_GUIDANCE, guidance))
 
 
 def _names(styles: Any) -> list[str]:

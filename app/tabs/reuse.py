@@ -45,7 +45,8 @@ def made_in(event: gr.EventData, owner: str, studio: Studio) -> Made:
     part = getattr(event, "part", "all")
     try:
         if settings := getattr(event, "settings", None):
-            return Made.model_validate(settings | {"part": part})
+            # A file's settings come by way of the page: where a picture lies is believed of our own record alone.
+            return Made.model_validate(settings | {"part": part, "key": None, "thumb_key": None})
         known: set[str] = set(Made.model_fields)
         record: dict[str, Any] = studio.gallery.open(owner, image_id_in(event.image_id)).model_dump(include=known)
         return Made.model_validate(record | {"part": part})

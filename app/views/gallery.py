@@ -83,6 +83,7 @@ class FoundSettings(View):
     model: str
     base_model: str  # ours, '' if it isn't here
     base_model_name: str
+    heeds_negative_prompt: bool
     loras: list[LoraUse]
     lora_names: list[str]
     missing_loras: list[str]
@@ -155,6 +156,7 @@ class GalleryViews(Views):
             model=settings.model,
             base_model=spec.id if spec else "",
             base_model_name=spec.name if spec else "",
+            heeds_negative_prompt=bool(spec and spec.negative_prompt),
             loras=recognised.loras,
             lora_names=[f"{lora.name} × {lora.strength:g}" for lora in settings.loras],
             missing_loras=recognised.missing,

@@ -61,9 +61,17 @@ def test_reuse_brings_prompt_seed_and_a_size_that_is_not_among_the_shapes(quiet_
     form = fields(GenerateHandlers(quiet_studio).reuse(event(image_id=record.id), Visit(), "", BASE_MODEL))
 
     assert (form["prompt"], form["base_model"], form["count"]) == (record.prompt, BASE_MODEL, 1)
-    assert (form["seed"], form["steps"], form["guidance"]) == (str(record.seed), 12, 2.5)
+    assert (form["seed"], form["steps"].value, form["guidance"].value) == (str(record.seed), 12, 2.5)
     assert (form["picker"]["loras"], form["message"]["text"], form["start"]["key"]) == ([], "", "")
     assert (form["size"]["width"], form["size"]["height"], len(form["size"]["sizes"])) == (160, 112, 3)
+
+
+def test_a_picture_that_took_more_than_the_sliders_have_stretches_them(quiet_studio: Studio) -> None:
+    pressed = event(settings={"prompt": "x", "steps": 120, "guidance": 15.0})
+
+    form = fields(GenerateHandlers(quiet_studio).reuse(pressed, Visit(), "", BASE_MODEL))
+
+    assert (form["steps"].value, form["steps"].maximum, form["guidance"].maximum) == (120, 120, 15)
 
 
 def test_a_picture_is_started_from_with_the_words_that_stand_there(quiet_studio: Studio, past: Past) -> None:
@@ -97,6 +105,19 @@ def test_a_picture_that_was_started_from_another_brings_that_one(
     assert (form["start"]["key"], form["start"]["denoise"], form["message"]["text"]) == (first.key, 0.35, "")
     assert (lost["start"]["key"], "not there any more" in lost["message"]["text"]) == ("", True)
     assert (not_theirs["start"]["key"], "no picture of yours" in not_theirs["message"]["text"]) == ("", True)
+
+
+def test_a_page_can_not_name_a_picture_to_be_shown(quiet_studio: Studio) -> None:
+    claimed = {"prompt": "x", "width": 128, "height": 128, "key": "images/eve/1.png", "thumb_key": "images/eve/1.png"}
+    pressed = event(settings=claimed | {"init_image": "images/eve/1.png"}, part="img2img")
+    again = event(settings=claimed | {"init_image": "images/eve/1.png"})
+
+    for form in (
+        fields(GenerateHandlers(quiet_studio).reuse(pressed, Visit(), "", BASE_MODEL)),
+        fields(GenerateHandlers(quiet_studio).reuse(again, Visit(), "", BASE_MODEL)),
+    ):
+        assert "eve" not in str(form)
+        assert "no picture" in form["message"]["text"]
 
 
 def test_words_that_were_drawn_come_back_as_they_were_and_the_template_to_go_on_from(

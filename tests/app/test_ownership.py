@@ -20,7 +20,7 @@ from app.sign_in import Person
 from app.traffic import Traffic
 from backend.contract import LoraRecord
 from backend.settings import Settings
-from backend.storage import LoraKeys, Storage
+from backend.storage import LoraKeys, Storage, start_picture_key
 from backend.studio import Studio
 from tests.app.conftest import Past
 
@@ -64,7 +64,10 @@ def things(quiet_studio: Studio, past: Past, storage: Storage) -> Things:
     storage.loras.put(training.log, MARK.encode())
     lora_key = f"loras/{LOCAL_OWNER}/{training.run_id}/{MARK}.safetensors"
     storage.loras.put(lora_key, MARK.encode())
-    keys = [lora_key, record.key, record.thumb_key, training.log]
+    start = start_picture_key(LOCAL_OWNER, "a" * 64)
+    storage.outputs.put(start, MARK.encode())
+    quiet_studio.prompt_books.save_style(LOCAL_OWNER, "x", MARK)
+    keys = [lora_key, record.key, record.thumb_key, training.log, start]
     lora = LoraRecord(
         id=training.run_id, owner=LOCAL_OWNER, name=MARK, key=lora_key, sha256="a" * 64, bytes=1,
         base_model="tiny-flux", architecture="flux-tiny", trigger_word=MARK, run_id=training.run_id, created_at=1,
@@ -95,15 +98,19 @@ def messages(things: Things) -> list[dict[str, Any]]:
         {"image_id": things.image_id},
         {"sample_key": things.keys[0]},
         {"pictures": [{"image_id": things.image_id}]},
+        {"name": "x"},
+        {"name": "x", "prompt": "y"},
+        {"name": "x", "words": ["x"]},
     ]
 
 
 def everything(storage: Storage) -> dict[str, tuple[int, float]]:
     """What is stored of the local owner."""
-    prefixes = [f"{kind}/{LOCAL_OWNER}/" for kind in ("datasets", "runs", "loras")]
+    prefixes = [f"{kind}/{LOCAL_OWNER}/" for kind in ("datasets", "runs", "loras", "prompts")]
     in_loras = (storage.loras.list_all(prefix) for prefix in prefixes)
     in_outputs = (
-        storage.outputs.list_all(f"{kind}/{LOCAL_OWNER}/") for kind in ("images", "thumbs", "records", "favourites")
+        storage.outputs.list_all(f"{kind}/{LOCAL_OWNER}/")
+        for kind in ("images", "thumbs", "records", "favourites", "starts")
     )
     stored = itertools.chain(*in_loras, *in_outputs)
     return {each.key: (each.bytes, each.modified_at) for each in stored}

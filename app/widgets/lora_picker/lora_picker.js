@@ -36,20 +36,23 @@ const trigger_chip = lora => {
 
 const row = use => {
   const lora = loras.find(each => each.key === use.key), name = lora?.name || file_name(use.key);
-  const shown = make('output', { text: use.strength.toFixed(2) });
-  const range = make('input', { type: 'range', class: 'track', min: 0, max: 1.5, step: .05, value: use.strength, 'aria-label': `Strength of ${name}`, oninput: () => {
-    show_part();
-    props.value = { ...value(), loras: value().loras.map(each => each.key === use.key ? { ...each, strength: +range.value } : each) };
-  } });
-  const show_part = () => {
-    shown.textContent = (+range.value).toFixed(2);
+  // Most strengths lie on the slider; the number beside it takes the others.
+  const exact = make('input', { type: 'number', class: 'exact', min: -4, max: 4, step: .05, 'aria-label': `${name}, exactly` });
+  const range = make('input', { type: 'range', class: 'track', min: 0, max: 1.5, step: .05, 'aria-label': `Strength of ${name}` });
+  const show = strength => {
+    range.value = strength;
     range.style.setProperty('--part', `${100 * range.value / range.max}%`);
   };
-  show_part();
+  const act = strength => { props.value = { ...value(), loras: value().loras.map(each => each.key === use.key ? { ...each, strength } : each) }; };
+  range.addEventListener('input', () => { exact.value = (+range.value).toFixed(2); show(+range.value); act(+range.value); });
+  exact.addEventListener('input', () => { if (exact.value && exact.checkValidity()) { show(+exact.value); act(+exact.value); } });
+  exact.addEventListener('change', () => { exact.value = (value().loras.find(each => each.key === use.key)?.strength ?? 1).toFixed(2); });
+  exact.value = use.strength.toFixed(2);
+  show(use.strength);
   return make('li', {}, picture(lora),
     make('span', { class: 'name' }, make('b', { text: name }), make('small', { text: lora?.detail || lora?.trigger_word || '' })),
     make('button', { type: 'button', class: 'remove', 'aria-label': `Remove ${name}`, text: '×', onclick: () => set(value().loras.filter(each => each.key !== use.key)) }),
-    make('label', { class: 'strength' }, document.createTextNode('Strength'), range, shown), trigger_chip(lora));
+    make('div', { class: 'strength' }, make('span', { text: 'Strength', 'aria-hidden': 'true' }), range, exact), trigger_chip(lora));
 };
 
 const paint = () => {

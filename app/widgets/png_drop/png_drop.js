@@ -36,13 +36,13 @@ const fact = (name, value) => value === '' || value === null ? [] : [make('dt', 
 const show = (found, file) => {
   const reuse = part => {
     dialog.close();
-    const { prompt, base_model, loras, steps, guidance, width, height } = found;
-    trigger('reuse', { part, settings: { prompt, base_model, loras, steps, guidance, width, height, seed: found.seed } });
+    const { prompt, negative_prompt, base_model, loras, steps, guidance, width, height } = found;
+    trigger('reuse', { part, settings: { prompt, negative_prompt, base_model, loras, steps, guidance, width, height, seed: found.seed } });
   };
   const lacking = [];
   if (found.model && !found.base_model) lacking.push(`The model “${found.model}” is not here, so the one on the form stays.`);
   if (found.missing_loras.length) lacking.push(`${found.missing_loras.length === 1 ? 'A LoRA is' : 'Some LoRAs are'} not here: ${found.missing_loras.join(', ')}.`);
-  if (found.negative_prompt) lacking.push('Its negative prompt is shown, and not taken over.');
+  if (found.negative_prompt && !found.heeds_negative_prompt) lacking.push(`${found.base_model_name || 'The model on the form'} may take no negative prompt.`);
   picture = URL.createObjectURL(file);
   open(
     make('h2', { id: 'png-found-title', text: `Made with ${found.tool}` }),
