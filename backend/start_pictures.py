@@ -9,6 +9,7 @@ from PIL import Image
 
 from backend.contract import StorageKey
 from backend.errors import InvalidRequest, NotFound
+from backend.limits import UsageLimits
 from backend.pictures import Limits, prepare_and_decode
 from backend.storage import Bucket, is_of, start_picture_key
 
@@ -28,12 +29,14 @@ class StartPicture(NamedTuple):
 class StartPictures:
     """Takes pictures in. Their pixels are encoded anew, so nothing else of a stranger's file is kept."""
 
-    def __init__(self, bucket: Bucket, limits: Limits) -> None:
+    def __init__(self, bucket: Bucket, limits: Limits, usage: UsageLimits | None = None) -> None:
         self._bucket = bucket
+        self._usage = usage
         self._limits = limits._replace(file_bytes=MOST_BYTES)
 
     def take_in(self, owner: str, path: Path, name: str) -> StartPicture:
-        """Keep the picture in a file, upright and at most MOST_SIDE wide and high. Raises InvalidRequest with a reason.
+        """Keep the picture in a file, upright and at most MOST_SIDE wide and high. Raises InvalidRequest with a reason,
+        and LimitReached when there is no room.
 
         It stays as long as the owner's pictures do: their records name it.
         """
@@ -43,7 +46,10 @@ class StartPictures:
         picture.save(encoded, "JPEG", quality=95, subsampling=0)
         data = encoded.getvalue()
         key = start_picture_key(owner, hashlib.sha256(data).hexdigest())
-        self._bucket.put(key, data, if_absent=True)
+        if self._usage:
+            self._usage.check_storage(owner, len(data))
+        if self._bucket.put(key, data, if_absent=True) and self._usage:
+            self._usage.note_stored(owner, len(data))
         return StartPicture(key, *picture.size)
 
     def check(self, owner: str, key: StorageKey) -> None:

@@ -85,7 +85,7 @@ class Studio:
             preflight=preflight,
             generation=Generation(runs, base_models, prompt_books),
             prompt_books=prompt_books,
-            start_pictures=StartPictures(storage.outputs, limits),
+            start_pictures=StartPictures(storage.outputs, limits, usage),
             runs=runs,
             loras=loras,
             publishing=Publishing(storage, loras, base_models),
