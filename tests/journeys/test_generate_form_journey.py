@@ -135,6 +135,16 @@ def test_a_seed_is_kept_drawn_and_stepped_and_a_shape_is_drawn(form: Page) -> No
     run = generate(form, pictures=1)
 
     assert (run["seed"], run["width"], run["height"]) == (str(2**64 - 1), 96, 160)
+    # What stands on the form is what a picture brings back, whatever was chosen meanwhile.
+    form.get_by_role("radio", name="Square, 128 × 128").check(force=True)
+    newest(form).get_by_label("Open picture 1").click()
+    form.get_by_role("button", name="Reuse everything").click(timeout=SHORT)
+    portrait = form.get_by_role("radio", name="Portrait, 96 × 160")
+    expect(portrait).to_be_checked(timeout=SHORT)
+    portrait.press("ArrowLeft")
+    expect(form.get_by_role("radio", name="Landscape, 160 × 96")).to_be_focused()
+    expect(form.get_by_role("radio", name="Landscape, 160 × 96")).to_be_checked()
+    portrait.check(force=True)
     lock.click()
     expect(seed).to_have_value("")
     drawn = generate(form, pictures=1)
