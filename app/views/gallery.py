@@ -71,6 +71,8 @@ class PictureDetail(PictureView):
     guidance: float
     created_at: float
     favourite: bool
+    denoise: float | None  # of one that was started from another
+    start_id: str  # that other one, if it is of the gallery
     origins: list[OriginView]
 
 
@@ -143,6 +145,8 @@ class GalleryViews(Views):
             guidance=record.guidance,
             created_at=record.created_at,
             favourite=favourite,
+            denoise=record.denoise if record.init_image else None,
+            start_id=_image_id(record.init_image),
             origins=[OriginView(**origin._asdict()) for origin in origins],
         )
 
@@ -166,3 +170,8 @@ class GalleryViews(Views):
             width=settings.width,
             height=settings.height,
         )
+
+
+def _image_id(key: str | None) -> str:
+    """Return the id of a picture of the gallery; '' for one from outside."""
+    return PurePosixPath(key).stem if key and key.startswith("images/") else ""

@@ -81,8 +81,12 @@ def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     # What it was started from comes back with it.
     open_tab(form, "Gallery")
     form.locator(".gallery-wall .open").first.click(timeout=SHORT)
-    form.get_by_role("button", name="Reuse everything").click(timeout=SHORT)
+    expect(view.get_by_text("0.6 redrawn")).to_be_visible(timeout=SHORT)
+    view.get_by_role("button", name="Another picture").click()
+    expect(view.get_by_text("0.3 redrawn")).to_be_visible(timeout=SHORT)
+    view.get_by_role("button", name="Reuse everything").click(timeout=SHORT)
     expect(slot).to_contain_text("Starts from this picture", timeout=SHORT)
+    expect(slot.get_by_label("How much is redrawn")).to_have_value("0.3")
 
 
 def test_what_was_written_comes_back_by_the_up_key_and_by_the_menu(form: Page) -> None:

@@ -77,6 +77,9 @@ const origin = from => make('ol', { class: 'origin' },
   !from.dataset_id ? '' : from.dataset_there
     ? step('Dataset', from.dataset_name, `${from.pictures.toLocaleString()} pictures`, () => { open_tab('train'); tell('dataset-made', from.dataset_id); })
     : step('Dataset', from.dataset_name, 'deleted'));
+const start = () => make('ol', { class: 'origin' }, make('li', {}, make('small', { text: 'Start' }),
+  picture.start_id ? make('button', { type: 'button', text: 'Another picture', onclick: () => open({ ids: [picture.start_id], at: 0 }) }) : make('span', { text: 'A file' }),
+  make('em', { text: `${picture.denoise} redrawn` })));
 const heart = () => {
   const pressed = make('button', { type: 'button', class: 'like', 'aria-label': 'Favourite', 'aria-pressed': String(picture.favourite), title: 'Favourite (F)', onclick: like });
   const drawing = document.createElementNS('http://www.w3.org/2000/svg', 'svg'), path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
@@ -99,7 +102,7 @@ const paint = () => {
       make('div', {}, make('h2', { text: 'Prompt' }), make('p', { class: 'prompt', text: picture.prompt }), button('Copy prompt', copy, 'small')),
       make('dl', {}, ...fact('Seed', picture.seed), ...fact('Size', `${picture.width} × ${picture.height}`), ...fact('Steps', picture.steps), ...fact('Guidance', picture.guidance),
         ...fact('Base model', picture.base_model_there ? picture.base_model : `${picture.base_model} (not here any more)`), ...fact('Without', picture.negative_prompt), ...fact('Written as', picture.prompt_template)),
-      picture.origins.length ? make('div', { class: 'origins' }, make('h2', { text: 'Where it comes from' }), ...picture.origins.map(origin)) : '',
+      picture.origins.length || picture.denoise !== null ? make('div', { class: 'origins' }, make('h2', { text: 'Where it comes from' }), picture.denoise === null ? '' : start(), ...picture.origins.map(origin)) : '',
       make('div', { class: 'doings' },
         button('Reuse everything', reuse('all'), 'primary'), button('Prompt only', reuse('prompt')), button('Seed only', reuse('seed')), button('Variations', reuse('variations')), button('Use as start', reuse('img2img')),
         make('a', { class: 'button', href: picture.download, download: '', text: `Download ${kind()}` }), kind() === 'PNG' ? button('Workflow', workflow) : '', button('Delete', remove, 'danger-quiet wide'))));
