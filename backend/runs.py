@@ -6,6 +6,7 @@ A run's state is, in this order: its result or failure in storage, else RunPod's
 import threading
 import time
 from bisect import bisect_right
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
@@ -148,6 +149,10 @@ class Runs:
         """Return the owner's newest runs of one kind, newest first."""
         run_ids = self._bucket.list_folders(run_prefix(owner, kind), limit=limit)
         return [state for state in self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids) if state]
+
+    def states(self, owner: str, run_ids: Sequence[RunId]) -> Sequence[RunState | None]:
+        """Return what has become of several runs; None for one that was never requested, or has been deleted."""
+        return [*self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids)]
 
     def metrics(self, owner: str, run_id: RunId, *, after_step: int = -1) -> Metrics:
         """Return the loss curve so far, from a stretch that holds `after_step` on: what lies before is left unread."""

@@ -8,6 +8,7 @@ from backend.datasets import Datasets
 from backend.estimate import Estimates
 from backend.gallery import Gallery, index_path
 from backend.generation import Generation
+from backend.grids import Grids
 from backend.loras import Loras
 from backend.media import Media, is_loopback
 from backend.pictures import Limits
@@ -33,6 +34,7 @@ class Studio:
     estimates: Estimates
     preflight: Preflight
     generation: Generation
+    grids: Grids
     runs: Runs
     loras: Loras
     publishing: Publishing
@@ -53,15 +55,18 @@ class Studio:
         is_local = is_loopback(settings.runpod_base_url)
         preflight = Preflight(storage, training_endpoint, settings, local=is_local)
         loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes)
+        generation = Generation(runs, base_models)
+        estimates = Estimates(runs, None if is_local else settings.atelier_gpu_price)
         return cls(
             base_models=base_models,
             default_base_model=_default_base_model(base_models, settings),
             presets=load_presets(),
             datasets=datasets,
             training=Training(storage, runs, datasets, base_models, preflight),
-            estimates=Estimates(runs, None if is_local else settings.atelier_gpu_price),
+            estimates=estimates,
             preflight=preflight,
-            generation=Generation(runs, base_models),
+            generation=generation,
+            grids=Grids(storage, runs, generation, loras, estimates, base_models),
             runs=runs,
             loras=loras,
             publishing=Publishing(storage, loras, base_models),
@@ -72,6 +77,7 @@ class Studio:
 
     def close(self) -> None:
         """Close the connections."""
+        self.grids.close()
         self.gallery.close()
         self.preflight.close()
         self.runs.close()

@@ -3,7 +3,7 @@
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from app.routes import datasets, gallery, generations, loras, media, runs
+from app.routes import datasets, gallery, generations, grids, loras, media, runs
 from backend.studio import Studio
 
 
@@ -11,5 +11,9 @@ def routes(studio: Studio) -> list[Route]:
     """Return the routes to serve beside the page."""
     return [
         Route("/healthz", lambda request: JSONResponse({"ok": True})),
-        *(route for area in (datasets, runs, generations, loras, gallery, media) for route in area.routes(studio)),
+        *(
+            route
+            for area in (datasets, runs, generations, grids, loras, gallery, media)
+            for route in area.routes(studio)
+        ),
     ]

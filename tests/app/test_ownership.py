@@ -102,7 +102,8 @@ def everything(storage: Storage) -> dict[str, tuple[int, float]]:
     prefixes = [f"{kind}/{LOCAL_OWNER}/" for kind in ("datasets", "runs", "loras")]
     in_loras = (storage.loras.list_all(prefix) for prefix in prefixes)
     in_outputs = (
-        storage.outputs.list_all(f"{kind}/{LOCAL_OWNER}/") for kind in ("images", "thumbs", "records", "favourites")
+        storage.outputs.list_all(f"{kind}/{LOCAL_OWNER}/")
+        for kind in ("images", "thumbs", "records", "favourites", "grids")
     )
     stored = itertools.chain(*in_loras, *in_outputs)
     return {each.key: (each.bytes, each.modified_at) for each in stored}
