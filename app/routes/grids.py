@@ -53,8 +53,8 @@ class _Grids:
     def choices(self, owner: str, request: Request) -> Response:
         trainings = (making_of(state) for state in self._studio.runs.list(owner, "train"))
         makings = [making for making in trainings if making and making.checkpoints]
-        specs = self._studio.base_models.values()
-        return json_of(self._views.choices(specs, self._studio.loras.choices(owner), makings))
+        loras = self._studio.loras.choices(owner)
+        return json_of(self._views.choices(self._studio.default_base_model, loras, makings))
 
     def outlook(self, owner: str, wish: GridWish, request: Request) -> Response:
         return json_of(self._views.outlook(self._grids.outlook(owner, wish)))

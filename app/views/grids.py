@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from app.views import PictureView, Problem, View, Views, problem_of, version_of, version_of_run
-from backend.contract import BaseModelSpec
 from backend.grids import CellState, Grid, GridRecord, Outlook
 from backend.loras import LoraChoice
 from backend.makings import Making
@@ -42,8 +41,9 @@ class TrainingChoice(View):
 
 
 class GridChoices(View):
-    """What can be compared."""
+    """What can be compared, and the base model to begin with."""
 
+    default_base_model: str
     base_models: list[BaseModelChoice]
     loras: list[FileChoice]
     trainings: list[TrainingChoice]
@@ -102,11 +102,10 @@ class GridView(View):
 class GridViews(Views):
     """Makes the answers about grids."""
 
-    def choices(
-        self, specs: Iterable[BaseModelSpec], loras: Iterable[LoraChoice], makings: Iterable[Making]
-    ) -> GridChoices:
+    def choices(self, default_base_model: str, loras: Iterable[LoraChoice], makings: Iterable[Making]) -> GridChoices:
         """Return what can be compared."""
         return GridChoices(
+            default_base_model=default_base_model,
             base_models=[
                 BaseModelChoice(
                     base_model=spec.id,
@@ -116,7 +115,7 @@ class GridViews(Views):
                     steps=spec.generation.steps,
                     guidance=spec.generation.guidance,
                 )
-                for spec in specs
+                for spec in self._base_models.values()
             ],
             loras=[
                 FileChoice(key=each.key, name=f"{each.name} {each.detail}".strip(), architecture=each.architecture)

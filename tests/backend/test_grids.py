@@ -188,12 +188,14 @@ def test_a_grid_is_right_after_a_restart_and_a_failed_cell_is_drawn_again(
 
 
 def test_a_cell_that_never_became_a_run_is_sent_by_retry(
-    studio: Studio, storage: Storage, owner: str, runpod: RunPodServer
+    studio: Studio, settings: Settings, storage: Storage, owner: str, runpod: RunPodServer
 ) -> None:
     record = studio.grids.open(owner, studio.grids.start(owner, wish(axis("seed", "1–2")))).record
     storage.loras.delete([RunKeys(owner, record.cells[1].run_id).request])
 
-    studio.grids.retry(owner, record.id)
+    again = Studio.connect(settings)
+    again.grids.retry(owner, record.id)
+    again.close()
 
     assert request_of(storage, record, 1).seed == 2
     assert len(runpod.jobs) == 3
