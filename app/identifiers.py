@@ -6,6 +6,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from backend.contract import DatasetId, ImageId, LoraId, RunId
 from backend.errors import InvalidRequest, NotFound
+from backend.grids import GridId
 
 T = TypeVar("T")
 
@@ -18,6 +19,8 @@ _RESOLUTIONS: TypeAdapter[list[int]] = TypeAdapter(
     Annotated[list[Annotated[int, Field(ge=64, le=2048)]], Field(max_length=6)]
 )
 _LORA: TypeAdapter[str] = TypeAdapter(LoraId)
+_GRID: TypeAdapter[str] = TypeAdapter(GridId)
+_SHEET: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=0, le=1000)])
 _STEP: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(ge=-1, le=10**9)])
 
 
@@ -36,6 +39,14 @@ def image_id_in(value: object) -> ImageId:
 
 def lora_id_in(value: object) -> LoraId:
     return _checked(_LORA, value, "LoRA")
+
+
+def grid_id_in(value: object) -> GridId:
+    return _checked(_GRID, value, "grid")
+
+
+def sheet_in(value: object) -> int:
+    return _checked(_SHEET, value, "sheet")
 
 
 def step_in(value: object) -> int:

@@ -4,12 +4,14 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
+from app.api import offer
 from app.routes import routes
-from app.tabs import gallery, generate, loras, runs, train
+from app.tabs import compare, gallery, generate, loras, runs, train
 from app.tabs.choices import QUICK
 from app.theme import FAVICON, SCRIPT, STYLESHEET, studio_theme
 from app.widgets import stylesheets
 from app.widgets.account_sheet import account_sheet
+from app.widgets.generate_mode import generate_mode
 from app.widgets.picture_view import picture_view
 from app.widgets.top_bar import top_bar
 from backend.studio import Studio
@@ -44,12 +46,17 @@ def build(studio: Studio) -> gr.Blocks:
             with gr.Tab("LoRAs", id="loras", elem_id="tab-loras"):
                 loras_tab = loras.build(studio)
             with gr.Tab("Generate", id="generate", elem_id="tab-generate"):
-                generate_tab = generate.build(studio)
+                generate_mode()
+                with gr.Column(elem_id="generate-pictures"):
+                    generate_tab = generate.build(studio)
+                with gr.Column(elem_id="generate-compare"):
+                    compare.build()
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery"):
                 gallery_tab = gallery.build()
         train_page.select(**train_tab.setup.look_ahead)
         view = picture_view()
         account_sheet()
+        offer(studio)
         _wire(_Shell(bar, view, tabs), train_tab, runs_tab, loras_tab, generate_tab, gallery_tab)
     # Gradio's default lets one handler of a kind run at a time, for everybody.
     page.queue(default_concurrency_limit=20, max_size=_MAX_QUEUED, api_open=False)

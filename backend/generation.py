@@ -24,20 +24,33 @@ class Generation:
         self._base_models = base_models
         self._prompt_books = prompt_books
 
-    def start(self, owner: str, base_model: str, *, styles: Sequence[str] = (), **wishes: Any) -> RunId:
-        """Make pictures and return the run's id. The seed is drawn here, so that a retry makes the same pictures.
+    def start(self, owner: str, base_model: str, **wishes: Any) -> RunId:
+        """Make pictures and return the run's id; wishes and errors are those of `request_for`."""
+        return self._runs.submit(self.request_for(owner, base_model, **wishes))
 
-        `wishes` are fields of GenerationRequest. The prompts are written in `styles`, and wildcards in them are worked
-        out for each picture by its seed. Raises InvalidRequest for a wish that can't be, naming it.
+    def request_for(
+        self,
+        owner: str,
+        base_model: str,
+        *,
+        run_id: RunId | None = None,
+        styles: Sequence[str] = (),
+        **wishes: Any,
+    ) -> GenerationRequest:
+        """Return what would be asked of a worker. The seed is drawn here, so that a retry makes the same pictures.
+
+        `run_id` is one that was noted before. `wishes` are fields of GenerationRequest. The prompts are written in
+        `styles`, and wildcards in them are worked out for each picture by its seed. Raises InvalidRequest for a wish
+        that can't be, naming it.
         """
         if base_model not in self._base_models:
             raise NotFound(f"There is no base model '{base_model}'.", f"Choose one of: {', '.join(self._base_models)}.")
         spec = self._base_models[base_model]
         given = {name: value for name, value in wishes.items() if value is not None}
-        fixed = {"run_id": new_run_id("image"), "owner": owner, "base_model": spec.model_dump()}
+        fixed = {"run_id": run_id or new_run_id("image"), "owner": owner, "base_model": spec.model_dump()}
         try:
             request = GenerationRequest.model_validate({"seed": secrets.randbelow(_SEEDS)} | given | fixed)
-            return self._runs.submit(self._worked_out(request, spec, styles))
+            return self._worked_out(request, spec, styles)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
 

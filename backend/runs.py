@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from bisect import bisect_right
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
@@ -212,6 +213,10 @@ class Runs:
     def list(self, owner: str, kind: RunKind, limit: int = _LISTED) -> list[RunState]:
         """Return the owner's newest runs of one kind, newest first."""
         return [*self._listings((owner, kind, limit))]
+
+    def states(self, owner: str, run_ids: Sequence[RunId]) -> Sequence[RunState | None]:
+        """Return what has become of several runs; None for one that was never requested, or has been deleted."""
+        return [*self._pool.map(lambda run_id: self._state_if_any(owner, run_id), run_ids)]
 
     def metrics(self, owner: str, run_id: RunId, *, after_step: int = -1) -> Metrics:
         """Return the loss curve so far, from a stretch that holds `after_step` on: what lies before is left unread."""

@@ -219,6 +219,22 @@ class ImageKeys(NamedTuple):
         return cls(owner, f"{run_id.removeprefix('image-')}-{index}", output_format)
 
 
+class GridKeys(NamedTuple):
+    """Where a grid lies in the output bucket. Its pictures are runs' pictures like all others."""
+
+    owner: str
+    grid_id: str
+
+    @property
+    def record(self) -> str:
+        return f"{grid_prefix(self.owner)}{self.grid_id}.json"
+
+
+def grid_prefix(owner: str) -> str:
+    """Where the records of an owner's grids lie, newest first."""
+    return f"grids/{owner}/"
+
+
 def record_prefix(owner: str) -> str:
     """Where the records of all of an owner's pictures lie, newest first."""
     return f"records/{owner}/"

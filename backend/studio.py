@@ -10,6 +10,7 @@ from backend.datasets import Datasets
 from backend.estimate import Estimates
 from backend.gallery import Gallery, index_path
 from backend.generation import Generation
+from backend.grids import Grids
 from backend.ledger import Ledger
 from backend.limits import UsageLimits
 from backend.loras import Loras
@@ -47,6 +48,7 @@ class Studio:
     generation: Generation
     prompt_books: PromptBooks
     start_pictures: StartPictures
+    grids: Grids
     runs: Runs
     loras: Loras
     publishing: Publishing
@@ -74,6 +76,8 @@ class Studio:
         preflight = Preflight(storage, training_endpoint, settings, local=is_local)
         prompt_books = PromptBooks(storage.loras, load_prompt_book())
         loras = Loras(storage, runs, base_models, limits, settings.max_lora_bytes, usage)
+        generation = Generation(runs, base_models, prompt_books)
+        estimates = Estimates(runs, gpu_price)
         return cls(
             base_models=base_models,
             default_base_model=_default_base_model(base_models, settings),
@@ -81,11 +85,12 @@ class Studio:
             datasets=datasets,
             captioner=Captioner(settings, datasets),
             training=Training(storage, runs, datasets, base_models, preflight),
-            estimates=Estimates(runs, gpu_price),
+            estimates=estimates,
             preflight=preflight,
-            generation=Generation(runs, base_models, prompt_books),
+            generation=generation,
             prompt_books=prompt_books,
             start_pictures=StartPictures(storage.outputs, limits, usage),
+            grids=Grids(storage, runs, generation, loras, estimates, base_models),
             runs=runs,
             loras=loras,
             publishing=Publishing(storage, loras, base_models),
@@ -102,6 +107,7 @@ class Studio:
         """Close the connections."""
         self.spending_watch.close()
         self.readiness.close()
+        self.grids.close()
         self.gallery.close()
         self.preflight.close()
         self.runs.close()

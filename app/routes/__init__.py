@@ -3,10 +3,10 @@
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from app.routes import datasets, gallery, generations, loras, media, prompt_book, runs, start_pictures, usage
+from app.routes import datasets, gallery, generations, grids, loras, media, prompt_book, runs, start_pictures, usage
 from backend.studio import Studio
 
-_AREAS = (datasets, runs, generations, prompt_book, start_pictures, loras, gallery, media, usage)
+_AREAS = (datasets, runs, generations, prompt_book, start_pictures, grids, loras, gallery, media, usage)
 
 
 def routes(studio: Studio) -> list[Route]:

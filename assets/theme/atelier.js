@@ -55,6 +55,8 @@ window.atelier = (() => {
     return reply.status === 204 ? null : reply.json();
   };
   const post = (path, message) => ask_server(path, { method: 'POST', body: message && JSON.stringify(message) });
+  // Sends JSON that is text already, and returns the answer.
+  const send = async (path, body) => (await ask_server(path, { method: 'POST', body })).json();
 
   // Calls a widget's server function. Gradio answers with nothing when the server is away, or never.
   const call = (promise, seconds = 20) => Promise.race([
@@ -166,7 +168,8 @@ window.atelier = (() => {
   const current_tab = () => TABS.find(tab => document.getElementById(`tab-${tab}-button`)?.getAttribute('aria-selected') === 'true');
   const open_tab = tab => { if (current_tab() !== tab) document.getElementById(`tab-${tab}-button`)?.click(); };
   const at_tab = tab => {
-    address({ tab, run: tab === 'runs' ? parameters().get('run') : '', lora: tab === 'loras' ? parameters().get('lora') : '' });
+    address({ tab, run: tab === 'runs' ? parameters().get('run') : '', lora: tab === 'loras' ? parameters().get('lora') : '',
+      grid: tab === 'generate' ? parameters().get('grid') : '' });
     window.dispatchEvent(new CustomEvent('atelier:tab', { detail: tab }));
     if (tab === 'generate') setTimeout(() => document.querySelector('#prompt textarea')?.focus({ preventScroll: true }), 60);
     window.scrollTo({ top: 0 });
@@ -182,7 +185,7 @@ window.atelier = (() => {
     const bar = document.querySelector('#nav [role=tablist]');
     if (!bar || !document.getElementById('tab-gallery-button')) { requestAnimationFrame(follow_tabs); return; }
     at = current_tab();
-    const wanted = parameters().get('tab') || (parameters().get('run') ? 'runs' : '');
+    const wanted = parameters().get('tab') || (parameters().get('run') ? 'runs' : parameters().get('grid') ? 'generate' : '');
     if (TABS.includes(wanted)) open_tab(wanted);
     new MutationObserver(() => {
       const now = current_tab();
@@ -230,7 +233,7 @@ window.atelier = (() => {
   document.addEventListener('keydown', event => {
     if ((event.metaKey || event.ctrlKey) && event.key === 'Enter' && current_tab() === 'generate') {
       event.preventDefault();
-      document.querySelector('#generate')?.click();
+      document.querySelector(document.body.dataset.mode === 'compare' ? '#draw-grid' : '#generate')?.click();
     }
   });
 
@@ -243,7 +246,7 @@ window.atelier = (() => {
   };
 
   return {
-    make, duration, ago, bytes, rate, capital, STATUS, get, post, call, poll, confirm, closing, toast, say, ask_to_notify, notify, title,
+    make, duration, ago, bytes, rate, capital, STATUS, get, post, send, call, poll, confirm, closing, toast, say, ask_to_notify, notify, title,
     opened_dataset, open_dataset, tell, parameters, address, open_tab, open_run, current_tab, toggle_theme, type_into,
   };
 })();

@@ -21,10 +21,11 @@ async def test_the_page_is_built_and_speaks_to_nobody_else(quiet_studio: Studio)
     assert options["show_error"] is False
 
 
-async def test_no_handler_is_offered_as_a_public_endpoint(quiet_studio: Studio) -> None:
+async def test_only_the_named_endpoints_are_public(quiet_studio: Studio) -> None:
     page = build(quiet_studio)
 
-    assert not page.get_api_info()["named_endpoints"]
+    offered = page.get_api_info()["named_endpoints"]
+    assert set(offered) == {"/sample_dataset", "/train", "/run_state", "/cancel", "/generate", "/list"}
 
 
 def test_nothing_a_person_wrote_is_put_together_as_html() -> None:

@@ -110,7 +110,7 @@ def everything(storage: Storage) -> dict[str, tuple[int, float]]:
     in_loras = (storage.loras.list_all(prefix) for prefix in prefixes)
     in_outputs = (
         storage.outputs.list_all(f"{kind}/{LOCAL_OWNER}/")
-        for kind in ("images", "thumbs", "records", "favourites", "starts")
+        for kind in ("images", "thumbs", "records", "favourites", "starts", "grids")
     )
     stored = itertools.chain(*in_loras, *in_outputs)
     return {each.key: (each.bytes, each.modified_at) for each in stored}

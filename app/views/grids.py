@@ -1,0 +1,213 @@
+"""How grids are shown: what can be compared, what it would take, and each grid with its cells as they fill."""
+
+from collections.abc import Iterable
+
+from app.views import PictureView, Problem, View, Views, problem_of, version_of, version_of_run
+from backend.grids import CellState, Grid, GridRecord, Outlook
+from backend.loras import LoraChoice
+from backend.makings import Making
+from backend.runs import RunState, RunStatus
+
+
+class ShapeChoice(View):
+    name: str
+    width: int
+    height: int
+
+
+class BaseModelChoice(View):
+    base_model: str
+    name: str
+    architecture: str
+    shapes: list[ShapeChoice]
+    steps: int
+    guidance: float
+
+
+class FileChoice(View):
+    """A LoRA, or a checkpoint without one."""
+
+    key: str
+    name: str
+    architecture: str
+
+
+class TrainingChoice(View):
+    run_id: str
+    name: str
+    architecture: str
+    base_model: str
+    steps: list[int]
+
+
+class GridChoices(View):
+    """What can be compared, and the base model to begin with."""
+
+    default_base_model: str
+    base_models: list[BaseModelChoice]
+    loras: list[FileChoice]
+    trainings: list[TrainingChoice]
+
+
+class OutlookView(View):
+    """What a grid would take; None is what isn't known."""
+
+    lengths: list[int]
+    cells: int  # pictures to draw; places that show the same one share it
+    places: int
+    seconds: float | None
+    dollars: float | None
+
+
+class GridRow(View):
+    grid_id: str
+    title: str
+    created_at: float
+    axes: list[str]
+    cells: int
+
+
+class GridRows(View):
+    grids: list[GridRow]
+
+
+class CellView(View):
+    run_id: str
+    status: RunStatus
+    step: int
+    steps: int
+    words: str  # what sets it apart, for who can't see where it is
+    picture: PictureView | None
+    problem: Problem | None
+
+
+class GridView(View):
+    """A grid: `places` names the cell at each place, along columns, then rows, then sheets."""
+
+    grid_id: str
+    version: str
+    title: str
+    base_model: str
+    created_at: float
+    width: int
+    height: int
+    axes: list[str]  # the kind of each
+    columns: list[str]
+    rows: list[str]
+    sheets: list[str]
+    places: list[int]
+    cells: list[CellView]
+
+
+class GridViews(Views):
+    """Makes the answers about grids."""
+
+    def choices(self, default_base_model: str, loras: Iterable[LoraChoice], makings: Iterable[Making]) -> GridChoices:
+        """Return what can be compared."""
+        return GridChoices(
+            default_base_model=default_base_model,
+            base_models=[
+                BaseModelChoice(
+                    base_model=spec.id,
+                    name=spec.name,
+                    architecture=spec.architecture,
+                    shapes=[ShapeChoice(**size.model_dump()) for size in spec.sizes],
+                    steps=spec.generation.steps,
+                    guidance=spec.generation.guidance,
+                )
+                for spec in self._base_models.values()
+            ],
+            loras=[
+                FileChoice(key=each.key, name=f"{each.name} {each.detail}".strip(), architecture=each.architecture)
+                for each in loras
+            ],
+            trainings=[
+                TrainingChoice(
+                    run_id=making.run_id,
+                    name=making.name,
+                    architecture=making.spec.architecture,
+                    base_model=making.spec.id,
+                    steps=[checkpoint.step for checkpoint in making.checkpoints],
+                )
+                for making in makings
+            ],
+        )
+
+    def outlook(self, outlook: Outlook) -> OutlookView:
+        """Return what a grid would take."""
+        return OutlookView(
+            lengths=[len(axis.labels) for axis in outlook.plan.axes],
+            cells=len(outlook.plan.cells),
+            places=len(outlook.plan.places),
+            seconds=outlook.seconds,
+            dollars=outlook.dollars,
+        )
+
+    def rows(self, records: Iterable[GridRecord]) -> GridRows:
+        """Return the grids there are."""
+        return GridRows(
+            grids=[
+                GridRow(
+                    grid_id=record.id,
+                    title=record.title,
+                    created_at=record.created_at,
+                    axes=[axis.kind for axis in record.axes],
+                    cells=len(record.cells),
+                )
+                for record in records
+            ]
+        )
+
+    def grid(self, grid: Grid) -> GridView:
+        """Return a grid as it is now."""
+        record = grid.record
+        columns, rows, sheets = [*(axis.labels for axis in record.axes), [""], [""]][:3]
+        marks = [version_of_run(cell.run) if cell.run else cell.status for cell in grid.cells]
+        return GridView(
+            grid_id=record.id,
+            version=version_of(marks),
+            title=record.title,
+            base_model=self._base_model_name(record.base_model),
+            created_at=record.created_at,
+            width=record.width,
+            height=record.height,
+            axes=[axis.kind for axis in record.axes],
+            columns=columns,
+            rows=rows,
+            sheets=sheets,
+            places=record.places,
+            cells=[self._cell(record, index, cell) for index, cell in enumerate(grid.cells)],
+        )
+
+    def _cell(self, record: GridRecord, index: int, cell: CellState) -> CellView:
+        progress = cell.run.progress if cell.run and cell.run.status == "running" else None
+        return CellView(
+            run_id=record.cells[index].run_id,
+            status=cell.status,
+            step=progress.step if progress else 0,
+            steps=progress.steps if progress else 0,
+            words=_words(record, index),
+            picture=self._drawn(cell.run, record.cells[index].prompt) if cell.run else None,
+            problem=problem_of(cell.run) if cell.run else None,
+        )
+
+    def _drawn(self, run: RunState, prompt: str) -> PictureView | None:
+        if run.generation is None or not run.generation.images:
+            return None
+        image = run.generation.images[0]
+        return PictureView(
+            **self._picture(image.key, image.thumb_key, prompt),
+            width=image.width,
+            height=image.height,
+            seed=str(image.seed),
+        )
+
+
+def _words(record: GridRecord, index: int) -> str:
+    """Return the labels of the first place that shows a cell."""
+    place = record.places.index(index)
+    words = []
+    for axis in record.axes:
+        place, at = divmod(place, len(axis.labels))
+        words.append(axis.labels[at])
+    return ", ".join(words)
