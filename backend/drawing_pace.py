@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from statistics import median
 
 from backend.contract import BaseModelSpec, GenerationRequest, GenerationSettings
+from backend.pace import WAITING
 from backend.runs import RunState
 
 _RECENT = 8  # past runs; older ones ran on who knows what
-_WAITING = ("queued",)  # not paid for, and no fault of the settings
 
 
 def drawing_seconds(
@@ -27,7 +27,7 @@ def _alike(states: Iterable[RunState], spec: BaseModelSpec) -> Iterable[tuple[fl
         request = state.request
         if not isinstance(request, GenerationRequest) or state.generation is None or request.base_model_id != spec.id:
             continue
-        spent = {each.phase: each.seconds for each in state.generation.phases if each.phase not in _WAITING}
+        spent = {each.phase: each.seconds for each in state.generation.phases if each.phase not in WAITING}
         drawing = spent.pop("generating", 0.0)
         if drawing:
             yield drawing / _work(request.settings_for(spec)), sum(spent.values())

@@ -200,6 +200,7 @@ class GridViews(Views):
             width=image.width,
             height=image.height,
             seed=str(image.seed),
+            prompt=prompt,
         )
 
 

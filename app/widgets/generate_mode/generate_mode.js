@@ -7,6 +7,7 @@ const follow = () => {
   if (grid === seen) return;
   seen = grid;
   document.body.dataset.mode = grid ? 'compare' : '';
+  document.body.dataset.grid = grid && grid !== 'new' ? 'one' : '';
   for (const button of buttons) button.setAttribute('aria-pressed', String(Boolean(button.dataset.mode) === Boolean(grid)));
   tell('grid', grid);
 };
