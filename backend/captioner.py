@@ -36,6 +36,8 @@ class Captioner:
         token = settings.hf_token.get_secret_value() if settings.hf_token else ""
         # What is missing before it can be used, in words; empty if nothing is.
         self.missing = "" if token or settings.atelier_caption_url else _MISSING
+        if settings.public:  # each would be a bill without a limit
+            self.missing = _PUBLIC
         self._client = (
             InferenceClient(base_url=settings.atelier_caption_url, api_key=token or "none", timeout=_ANSWERS_S)
             if settings.atelier_caption_url
@@ -74,6 +76,9 @@ class Captioner:
 
 
 _MISSING = "Set HF_TOKEN to a token that may call inference providers, and start the studio again."
+
+
+_PUBLIC = "A studio that is open to everybody writes none on its owner's account."
 
 
 def _small(data: bytes) -> bytes:
