@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 
 from backend.captioner import Captioner
 from backend.contract import Dataset
@@ -121,3 +122,12 @@ def test_without_a_token_it_says_what_is_missing(
     assert "HF_TOKEN" in captioner.missing
     with pytest.raises(InvalidRequest, match="HF_TOKEN"):
         captioner.caption(dataset.owner, dataset.id, dataset.images[0].sha256)
+
+
+def test_a_studio_open_to_everybody_writes_none_on_its_owners_account(
+    storage_settings: Settings, datasets: Datasets, dataset: Dataset, vision: VisionServer
+) -> None:
+    captioner = Captioner(storage_settings.model_copy(update={"public": True, "hf_token": SecretStr("hf_x")}), datasets)
+    with pytest.raises(InvalidRequest, match="open to everybody"):
+        captioner.caption(dataset.owner, dataset.id, dataset.images[0].sha256)
+    assert vision.sizes == []
