@@ -1,7 +1,7 @@
 """RunPod's management API over httpx: what an account has, made and changed. Jobs are the business of `runpod_client`.
 
 It is REST v2. The runpod package makes templates and endpoints through GraphQL, but changes neither and knows no
-volumes; REST v1 is announced to end since November 2026.
+volumes; RunPod announces the end of REST v1.
 """
 
 import time
