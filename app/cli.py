@@ -14,8 +14,8 @@ import typer
 
 from app.local_machine import LocalMachine
 from app.sign_in import LOOPBACK_NAMES, Loopback, sign_in_for
-from backend.declared_deployment import DECLARATION
 from backend.errors import AtelierError
+from backend.operations.declaration import DECLARATION
 from backend.settings import Settings
 
 PORT = 7860

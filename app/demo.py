@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from backend.contract import Phase
 from backend.errors import AtelierError
-from backend.runs import RunState
+from backend.runs.state import RunState
 from backend.settings import Settings
 from backend.studio import Studio
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from backend.declared_deployment import load_declaration
-from backend.deployment import Deployment, Step
-from backend.runpod_account import RunPodAccount
+from backend.operations.declaration import load_declaration
+from backend.operations.deployment import Deployment, Step
+from backend.operations.runpod_account import RunPodAccount
 from backend.settings import Settings
 
 _SIGNS = {"create": "+ make  ", "update": "~ change", "keep": "= as is "}

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from app.sign_in import sign_in_for
-from backend.doctor import Finding, examine
 from backend.errors import AtelierError
+from backend.operations.doctor import Finding, examine
 from backend.settings import Settings
 
 

@@ -16,7 +16,7 @@ from app.security import SecurityHeaders
 from app.sign_in import sign_in_for
 from backend.base_models import ASSETS
 from backend.errors import AtelierError
-from backend.first_run import Requirement, can_run_locally, is_begun, missing
+from backend.operations.first_run import Requirement, can_run_locally, is_begun, missing
 from backend.settings import Settings
 
 _TEMPLATE = ASSETS / "theme" / "page_first_run.html"

@@ -13,9 +13,9 @@ from starlette.routing import Route
 from app.session import account_of
 from app.traffic import BUCKETS_S, Traffic
 from backend.errors import AtelierError
-from backend.limits import Spent, total
 from backend.settings import Settings
 from backend.studio import Studio
+from backend.usage.limits import Spent, total
 
 _GOOD_FOR_S = 60.0  # the ledger's figures; asking for them lists it
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from backend.errors import Forbidden
-from backend.hub import HubAccess
+from backend.loras.hub import HubAccess
 
 LOCAL_OWNER = "local"
 _READING = ("GET", "HEAD", "OPTIONS")

@@ -21,7 +21,7 @@ from app.pages import own_page
 from app.session import LOCAL_OWNER, Account
 from backend.contract import Owner
 from backend.errors import AtelierError, Forbidden
-from backend.hub import HubAccess
+from backend.loras.hub import HubAccess
 from backend.settings import Settings
 
 MIN_PASSWORD = 12  # characters

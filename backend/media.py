@@ -7,7 +7,8 @@ from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from backend.errors import NotFound
-from backend.storage import Bucket, Head, Storage, is_of
+from backend.keys import is_of
+from backend.storage import Bucket, Head, Storage
 
 BucketName = Literal["loras", "outputs"]
 _OWNED = frozenset({"datasets", "runs", "loras", "images", "thumbs", "starts"})

@@ -3,34 +3,34 @@
 from dataclasses import dataclass
 
 from backend.base_models import load_base_models
-from backend.caps import CapTable
-from backend.captioner import Captioner
 from backend.contract import BaseModelSpec
-from backend.datasets import Datasets
-from backend.estimate import Estimates
-from backend.gallery import Gallery, index_path
-from backend.generation import Generation
-from backend.grids import Grids
-from backend.ledger import Ledger
-from backend.limits import UsageLimits
-from backend.loras import Loras
+from backend.datasets.captioner import Captioner
+from backend.datasets.datasets import Datasets
+from backend.gallery.gallery import Gallery, index_path
+from backend.generation.generation import Generation
+from backend.generation.prompt_book import PromptBooks, load_prompt_book
+from backend.generation.start_pictures import StartPictures
+from backend.grids.grids import Grids
+from backend.loras.loras import Loras
+from backend.loras.publishing import Publishing
 from backend.media import Media, is_loopback
-from backend.people import People
+from backend.operations.readiness import Readiness
 from backend.pictures import Limits
-from backend.preflight import Preflight
-from backend.presets import Preset, load_presets
-from backend.prompt_book import PromptBooks, load_prompt_book
-from backend.publishing import Publishing
-from backend.readiness import Readiness
-from backend.runpod_client import Endpoint
-from backend.runs import Runs
+from backend.runs.runpod_client import Endpoint
+from backend.runs.runs import Runs
 from backend.settings import Settings
-from backend.spending_watch import SpendingWatch
-from backend.start_pictures import StartPictures
 from backend.storage import Storage
-from backend.storage_use import StorageUse
-from backend.training import Training
-from backend.usage_report import UsageReports
+from backend.training.estimate import Estimates
+from backend.training.preflight import Preflight
+from backend.training.presets import Preset, load_presets
+from backend.training.training import Training
+from backend.usage.caps import CapTable
+from backend.usage.ledger import Ledger
+from backend.usage.limits import UsageLimits
+from backend.usage.people import People
+from backend.usage.report import UsageReports
+from backend.usage.spending_watch import SpendingWatch
+from backend.usage.storage_use import StorageUse
 
 
 @dataclass(frozen=True)

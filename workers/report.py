@@ -8,7 +8,8 @@ import time
 from collections import deque
 
 from backend.contract import Checkpoint, Metrics, Phase, PhaseTime, Progress, Sample
-from backend.storage import RunKeys, Storage
+from backend.keys import RunKeys
+from backend.storage import Storage
 
 METRICS_STEPS = 500  # steps in one stored stretch of the loss curve
 LOG_LINES = 2000  # the log's tail that is kept

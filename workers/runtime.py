@@ -40,8 +40,9 @@ from backend.errors import (
     ServiceError,
     WeightsError,
 )
+from backend.keys import RunKeys, direct_job_key
 from backend.settings import Settings
-from backend.storage import RunKeys, Storage, direct_job_key
+from backend.storage import Storage
 from workers.report import Report
 
 PUBLISH_EVERY_S = 1.0

@@ -13,8 +13,8 @@ from app.routes.answer import answer, attachment, json_of
 from app.routes.body import answer_file, answer_json
 from app.views.datasets import CaptionView, DatasetViews, checkup_view, crops_view, intake_view, removal_view
 from backend.contract import BaseModelSpec, Message, Sha256
+from backend.datasets.intake import Upload, is_archive
 from backend.errors import NotFound
-from backend.intake import Upload, is_archive
 from backend.studio import Studio
 
 _READ_AT_ONCE = 8  # files; further ones wait on disk

@@ -16,10 +16,10 @@ from app.routes.body import answer_file, answer_form, answer_json
 from app.views.gallery import GalleryViews
 from backend.contract import ImageId, Message
 from backend.errors import InvalidRequest
-from backend.gallery import MOST_AT_ONCE
-from backend.gallery_index import Shape, Wanted
-from backend.png_settings import MOST_BYTES, read_png
-from backend.recognition import recognise
+from backend.gallery.gallery import MOST_AT_ONCE
+from backend.gallery.index import Shape, Wanted
+from backend.gallery.png_settings import MOST_BYTES, read_png
+from backend.gallery.recognition import recognise
 from backend.studio import Studio
 
 _READ_AT_ONCE = 4  # files

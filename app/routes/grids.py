@@ -11,8 +11,8 @@ from app.routes.answer import answer, attachment, json_of, unless_known
 from app.routes.body import answer_json
 from app.views.grids import GridViews
 from backend.contract import Message, RunId
-from backend.grid_plan import GridWish
-from backend.makings import making_of
+from backend.grids.plan import GridWish
+from backend.runs.makings import making_of
 from backend.studio import Studio
 
 _PIECE_BYTES = 2**18

@@ -13,7 +13,7 @@ from app.routes.body import answer_file, answer_json
 from app.session import hub_access_of
 from app.views.loras import Imported, LoraViews, RemovalView, preview_view, publication_view
 from backend.contract import Message
-from backend.publishing import Wish
+from backend.loras.publishing import Wish
 from backend.studio import Studio
 
 _IMPORTED_AT_ONCE = 2  # files

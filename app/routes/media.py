@@ -7,7 +7,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from app.routes.answer import answer, attachment
-from backend.datasets import SAMPLE_DATASET
+from backend.datasets.datasets import SAMPLE_DATASET
 from backend.studio import Studio
 
 _CONTENT_TYPES = {

@@ -11,7 +11,7 @@ from app.identifiers import file_name_in
 from app.routes.answer import json_of
 from app.routes.body import answer_file
 from app.views.start_pictures import start_picture_view
-from backend.start_pictures import MOST_BYTES
+from backend.generation.start_pictures import MOST_BYTES
 from backend.studio import Studio
 
 _READ_AT_ONCE = 4  # files

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from backend.contract import BaseModelSpec
-from backend.presets import Preset
+from backend.training.presets import Preset
 
 _RESOLUTIONS = (512, 640, 768, 896, 1024, 1280, 1536)
 _LEARNING_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 4e-4, 1e-3, 2e-3, 4e-3, 8e-3)

@@ -13,8 +13,8 @@ from app.widgets.start_picture import DENOISE, start_value
 from app.wording import in_words
 from backend.contract import BaseModelSpec, LoraUse
 from backend.errors import AtelierError, InvalidRequest
+from backend.generation.wildcards import literal
 from backend.studio import Studio
-from backend.wildcards import literal
 
 # The fields that handlers fill in, in the order they return them.
 FIELDS = (

@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError
 from app.identifiers import image_id_in
 from backend.contract import Denoise, LoraUse, Message, Prompt, Seed, StorageKey, explain
 from backend.errors import InvalidRequest
+from backend.generation.wildcards import literal
 from backend.studio import Studio
-from backend.wildcards import literal
 
 # Everything; the words or the seed alone; everything but the seed; the picture itself, to start from.
 Part = Literal["all", "prompt", "seed", "variations", "img2img"]

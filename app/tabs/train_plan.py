@@ -18,8 +18,8 @@ from app.widgets.message import said
 from app.wording import in_words
 from backend.contract import BaseModelSpec, DatasetId, TrainingRequest
 from backend.errors import InvalidRequest, NotFound
-from backend.presets import Preset, presets_for, recommend, usual
 from backend.studio import Studio
+from backend.training.presets import Preset, presets_for, recommend, usual
 
 _MOST_PICTURES = 100_000
 

@@ -9,9 +9,9 @@ from app.session import owner_of
 from app.wording import in_words, length_of_time
 from backend.contract import TrainingRequest, explain
 from backend.errors import AtelierError, InvalidRequest
-from backend.estimate import Estimate, Estimates
 from backend.studio import Studio
 from backend.toolkit_config import USUAL_GPU_GB, config_text
+from backend.training.estimate import Estimate, Estimates
 
 # The fields of a request that the form has, in the order of its components. `max_dollars` becomes `max_minutes`.
 SETTINGS = (

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from backend.contract import BaseModelSpec, GenerationRequest, LoraUse, TrainingRequest, file_stem
 from backend.media import Media
-from backend.runs import RunState
+from backend.runs.state import RunState
 
 
 class View(BaseModel):

@@ -1,11 +1,11 @@
 """How datasets are shown: their list, one with its pictures, and what came of an upload."""
 
 from app.views import View, Views
-from backend.buckets import crop_for
-from backend.checkup import Finding, check_up
 from backend.contract import BaseModelSpec, Dataset, DatasetImage
-from backend.datasets import Intake, Removal
-from backend.storage import DatasetKeys
+from backend.datasets.buckets import crop_for
+from backend.datasets.checkup import Finding, check_up
+from backend.datasets.datasets import Intake, Removal
+from backend.keys import DatasetKeys
 
 
 class DatasetRow(View):

@@ -4,10 +4,10 @@ from pathlib import PurePosixPath
 
 from app.views import PictureView, View, Views
 from backend.contract import ImageRecord, LoraUse
-from backend.gallery import Page, Summary
-from backend.lineage import Origin
-from backend.recognition import Recognised
-from backend.storage import ImageKeys
+from backend.gallery.gallery import Page, Summary
+from backend.gallery.recognition import Recognised
+from backend.keys import ImageKeys
+from backend.loras.lineage import Origin
 
 _ALT = 140  # characters of a prompt that name a tile
 

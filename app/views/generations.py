@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from app.views import PictureView, Problem, View, Views, lora_name, problem_of, version_of, version_of_run
 from backend.contract import MAX_SEED, GeneratedImage, GenerationRequest, GenerationSettings, Progress
-from backend.runs import RunState, RunStatus
-from backend.storage import ImageKeys
+from backend.keys import ImageKeys
+from backend.runs.state import RunState, RunStatus
 
 
 class GenerationView(View):

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 
 from app.views import PictureView, Problem, View, Views, problem_of, version_of, version_of_run
-from backend.grids import CellState, Grid, GridRecord, Outlook
-from backend.loras import LoraChoice
-from backend.makings import Making
-from backend.runs import RunState, RunStatus
+from backend.grids.grids import CellState, Grid, GridRecord, Outlook
+from backend.loras.loras import LoraChoice
+from backend.runs.makings import Making
+from backend.runs.state import RunState, RunStatus
 
 
 class ShapeChoice(View):

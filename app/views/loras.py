@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from app.views import View, Views, version_of
 from app.views.trainings import CheckpointView, SampleView
 from backend.contract import file_stem
-from backend.hub import weights_name
-from backend.lora_shelf import Lora
-from backend.loras import LoraChoice
-from backend.makings import Making
-from backend.publishing import Preview, Publication
-from backend.storage import ImageKeys
+from backend.keys import ImageKeys
+from backend.loras.hub import weights_name
+from backend.loras.loras import LoraChoice
+from backend.loras.publishing import Preview, Publication
+from backend.loras.shelf import Lora
+from backend.runs.makings import Making
 
 
 class LoraCard(View):

@@ -1,8 +1,8 @@
 """How a picture that others start from is shown."""
 
 from app.views import View
+from backend.generation.start_pictures import StartPicture
 from backend.media import Media
-from backend.start_pictures import StartPicture
 
 
 class StartPictureView(View):

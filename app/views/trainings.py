@@ -13,7 +13,7 @@ from backend.contract import (
     file_stem,
 )
 from backend.media import Media
-from backend.runs import RunState, RunStatus
+from backend.runs.state import RunState, RunStatus
 
 
 class RunRow(View):

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from app.session import LOCAL_OWNER
 from app.views import View
 from app.wording import length_of_time
-from backend.caps import VISITOR
-from backend.ledger import Entry
-from backend.usage_report import PersonShare, Share, UsageReport
+from backend.usage.caps import VISITOR
+from backend.usage.ledger import Entry
+from backend.usage.report import PersonShare, Share, UsageReport
 
 
 class MeView(View):

@@ -26,8 +26,9 @@ from backend.contract import (
     TrainingResult,
     new_run_id,
 )
+from backend.keys import ImageKeys, RunKeys
 from backend.settings import Settings
-from backend.storage import ImageKeys, RunKeys, Storage
+from backend.storage import Storage
 from backend.studio import Studio
 
 BASE_MODEL = "tiny-flux"

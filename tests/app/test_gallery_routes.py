@@ -10,7 +10,8 @@ from PIL.PngImagePlugin import PngInfo
 from starlette.testclient import TestClient
 
 from app.session import LOCAL_OWNER
-from backend.storage import ImageKeys, Storage
+from backend.keys import ImageKeys
+from backend.storage import Storage
 from tests.app.conftest import Past
 
 

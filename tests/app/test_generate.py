@@ -3,7 +3,8 @@ from typing import Any
 
 from app.tabs.generate_form import FIELDS, GenerateHandlers, picker_value
 from backend.contract import GenerationRequest
-from backend.storage import RunKeys, Storage
+from backend.keys import RunKeys
+from backend.storage import Storage
 from backend.studio import Studio
 from tests.app.conftest import BASE_MODEL, Past, Visit
 

@@ -5,7 +5,8 @@ from starlette.testclient import TestClient
 
 from app.session import LOCAL_OWNER
 from backend.contract import GeneratedImage, GenerationResult, Progress
-from backend.storage import ImageKeys, RunKeys, Storage
+from backend.keys import ImageKeys, RunKeys
+from backend.storage import Storage
 from tests.app.conftest import Past
 
 

@@ -19,10 +19,11 @@ from app.session import LOCAL_OWNER
 from app.sign_in import Person
 from app.traffic import Traffic
 from backend.contract import LoraRecord, new_id
-from backend.grid_plan import Axis
-from backend.grids import GridCell, GridRecord
+from backend.grids.grids import GridCell, GridRecord
+from backend.grids.plan import Axis
+from backend.keys import GridKeys, LoraKeys, start_picture_key
 from backend.settings import Settings
-from backend.storage import GridKeys, LoraKeys, Storage, start_picture_key
+from backend.storage import Storage
 from backend.studio import Studio
 from tests.app.conftest import Past
 

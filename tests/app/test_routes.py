@@ -3,7 +3,8 @@ from starlette.testclient import TestClient
 
 from app.session import LOCAL_OWNER
 from backend.contract import new_run_id
-from backend.storage import RunKeys, Storage
+from backend.keys import RunKeys
+from backend.storage import Storage
 from tests.app.conftest import Past
 
 

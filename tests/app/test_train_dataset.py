@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 
 from app.tabs.train_dataset import DatasetHandlers
-from backend.datasets import SAMPLE_ID
+from backend.datasets.datasets import SAMPLE_ID
 from backend.errors import NotFound
 from backend.studio import Studio
 from tests.app.conftest import Visit

@@ -11,7 +11,7 @@ from app.tabs.choices import learning_rate_choices, learning_rate_value, resolut
 from app.tabs.train_plan import SetupHandlers
 from app.tabs.train_preview import RECOMMENDED, SETTINGS, PreviewHandlers, wishes_of
 from app.wording import length_of_time
-from backend.datasets import SAMPLE_ID
+from backend.datasets.datasets import SAMPLE_ID
 from backend.storage import Storage
 from backend.studio import Studio
 from tests.app.conftest import BASE_MODEL, Past, Visit

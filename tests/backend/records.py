@@ -4,7 +4,8 @@ import time
 from typing import Any
 
 from backend.contract import ImageRecord, LoraUse, new_id, reverse_ms
-from backend.storage import ImageKeys, Storage
+from backend.keys import ImageKeys
+from backend.storage import Storage
 
 
 def record_of(owner: str, prompt: str = "a zorbot", *, age_s: float = 0, **changes: Any) -> ImageRecord:

@@ -9,8 +9,9 @@ from pydantic import SecretStr
 
 from backend.contract import Metrics
 from backend.errors import NotFound, StorageError
+from backend.keys import ImageKeys
 from backend.settings import Settings
-from backend.storage import ImageKeys, Storage, sha256_of
+from backend.storage import Storage, sha256_of
 
 
 def test_bytes_come_back(storage: Storage, owner: str) -> None:

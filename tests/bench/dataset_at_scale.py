@@ -28,7 +28,7 @@ import psutil
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from backend.looks import near_copies
+from backend.datasets.looks import near_copies
 from backend.pictures import thumbnail_of
 
 PORT = 7919

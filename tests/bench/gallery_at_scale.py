@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from backend.contract import ImageRecord, LoraUse, created_at, reverse_ms
-from backend.gallery import Gallery
-from backend.gallery_index import Wanted
+from backend.gallery.gallery import Gallery
+from backend.gallery.index import Wanted
+from backend.keys import ImageKeys
 from backend.settings import Settings
-from backend.storage import ImageKeys, Storage
+from backend.storage import Storage
 from workers.local.object_store import ObjectStore
 
 OWNER = "local"

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from app.local_machine import LocalMachine
 from backend.contract import LoraUse, TrainingRequest
 from backend.errors import NotFound
-from backend.runs import RunState
+from backend.runs.state import RunState
 from backend.settings import Settings
 from backend.storage import Storage
 from backend.studio import Studio

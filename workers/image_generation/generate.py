@@ -16,9 +16,9 @@ from backend.contract import (
     ImageRecord,
 )
 from backend.errors import InvalidRequest
+from backend.keys import ImageKeys
 from backend.pictures import Limits, thumbnail
 from backend.settings import Settings
-from backend.storage import ImageKeys
 from workers.image_generation.engines import Drawing, Engine, LoraInUse, Picture, PictureToDraw
 from workers.image_generation.engines.comfyui import comfyui_engine
 from workers.image_generation.engines.diffusers import DiffusersEngine

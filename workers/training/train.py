@@ -16,9 +16,10 @@ from backend.contract import (
     file_stem,
 )
 from backend.errors import EngineError, InvalidRequest
+from backend.keys import LoraKeys
 from backend.pictures import thumbnail
 from backend.settings import Settings
-from backend.storage import LoraKeys, sha256_of
+from backend.storage import sha256_of
 from workers.runtime import Run, Work
 from workers.training.dataset import fetch_pictures
 from workers.training.engines import Engine, EngineJob, TrainingPicture, ai_toolkit, diffusers

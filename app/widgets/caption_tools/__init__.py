@@ -3,7 +3,7 @@
 import gradio as gr
 
 from app.widgets import widget
-from backend.captioner import Captioner
+from backend.datasets.captioner import Captioner
 
 
 def caption_tools(captioner: Captioner) -> gr.HTML:

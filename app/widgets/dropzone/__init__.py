@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 
 from app.widgets import widget
-from backend.caption_files import CAPTION_SUFFIXES
+from backend.datasets.caption_files import CAPTION_SUFFIXES
 from backend.pictures import PICTURE_SUFFIXES, Limits
 
 

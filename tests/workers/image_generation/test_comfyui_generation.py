@@ -15,8 +15,9 @@ from safetensors.numpy import save_file
 from backend.base_models import load_base_model
 from backend.contract import GenerationRequest, ImageRecord, new_run_id
 from backend.errors import InvalidRequest
+from backend.keys import ImageKeys, RunKeys
 from backend.settings import Settings
-from backend.storage import ImageKeys, RunKeys, Storage
+from backend.storage import Storage
 from tests.workers.image_generation.conftest import lora_bytes
 from workers.image_generation.engines.comfyui import ComfyUIEngine
 from workers.image_generation.generate import ImageGeneration

@@ -13,9 +13,10 @@ from PIL import Image
 
 from backend.contract import BaseModelSpec, GenerationRequest, GenerationResult, ImageRecord, new_run_id
 from backend.errors import EngineError, InvalidRequest, NotFound
-from backend.gallery import Gallery
+from backend.gallery.gallery import Gallery
+from backend.keys import ImageKeys, RunKeys, record_prefix
 from backend.settings import Settings
-from backend.storage import ImageKeys, RunKeys, Storage, record_prefix
+from backend.storage import Storage
 from tests.workers.image_generation.conftest import Desk, lora_bytes
 from workers.image_generation.engines import Drawing, Picture, Watch
 from workers.image_generation.generate import ImageGeneration, seeds_of, settle

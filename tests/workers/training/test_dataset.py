@@ -14,8 +14,9 @@ from PIL import Image
 from backend.base_models import load_base_model
 from backend.contract import Dataset, DatasetImage, TrainingRequest, new_id, new_run_id
 from backend.errors import Cancelled, DatasetRejected, NotFound
+from backend.keys import RunKeys
 from backend.settings import Settings
-from backend.storage import RunKeys, Storage
+from backend.storage import Storage
 from workers.report import Report
 from workers.runtime import Run
 from workers.training.dataset import fetch_pictures, with_trigger

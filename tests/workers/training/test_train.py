@@ -31,8 +31,9 @@ from backend.contract import (
     new_run_id,
 )
 from backend.errors import BaseModelRejected, EngineDied, EngineError, InvalidRequest
+from backend.keys import LoraKeys, RunKeys
 from backend.settings import Settings
-from backend.storage import LoraKeys, RunKeys, Storage
+from backend.storage import Storage
 from tests.workers.hub import Hub
 from workers.report import Report
 from workers.runtime import Run, Worker

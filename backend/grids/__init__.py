@@ -1,0 +1,1 @@
+"""Grids: pictures that differ in up to three things, side by side."""

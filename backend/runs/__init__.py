@@ -1,0 +1,1 @@
+"""Runs: requests handed to RunPod, and what has become of them."""
