@@ -11,8 +11,10 @@ run: .venv/studio
 demo: .venv/studio
 	$(BIN)/atelier demo
 
+# The journeys come last and one at a time: each has a studio, a browser and a training of its own.
 test: .venv/developer browser lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/journeys
+	$(BIN)/python -m pytest tests/journeys
 
 lint: .venv/developer
 	$(BIN)/ruff check

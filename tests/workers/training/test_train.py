@@ -138,7 +138,7 @@ async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> 
 
 
 async def test_a_time_limit_ends_a_run_and_keeps_its_last_step(make_run: MakeRun, storage: Storage) -> None:
-    run = make_run(steps=20_000, save_every=20_000, max_minutes=0.2)
+    run = make_run(steps=20_000, save_every=20_000, max_minutes=0.3)
     worker = Worker("train", TrainingRequest, make_work(run.settings), run.settings)
     reply = await worker.handle({"id": "job", "input": run.request.model_dump(mode="json", exclude_none=True)})
     failure = storage.loras.get_message(run.keys.failure, JobFailure)
