@@ -2,15 +2,15 @@
 
 import base64
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.loopback import LoopbackServer
 
 ACCOUNT = "zoe"
 
 
-class HubServer:
+class HubServer(LoopbackServer):
     """Private repositories by name, each with its files; only `token` may do anything."""
 
     def __init__(self, token: str) -> None:
@@ -18,23 +18,7 @@ class HubServer:
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.visibilities: dict[str, str] = {}
         self.broken = 0  # commits that are answered with an error
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> "HubServer":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
 
 def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:

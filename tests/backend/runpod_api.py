@@ -5,10 +5,10 @@ endpoint when that is made, and is asked about jobs at another address.
 """
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
+
+from tests.loopback import LoopbackServer
 
 KEY = "rpa_the-key-of-this-test"
 _CONTAINER = {"args", "disk", "env", "image", "ports", "registry"}
@@ -37,7 +37,7 @@ class Failure(NamedTuple):
     after_doing: bool = False
 
 
-class RunPodApi:
+class RunPodApi(LoopbackServer):
     """An account with nothing in it; `key` is the only one that is known."""
 
     def __init__(self) -> None:
@@ -50,27 +50,15 @@ class RunPodApi:
             gpu("NVIDIA L40S", "ADA_48_PRO", 48, "US-TX-3"),
             gpu("NVIDIA RTX A4000", "AMPERE_16", 16, "EU-RO-1"),
         ]
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        super().__init__(_handler(self))
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}/v2"
+        return f"{self.endpoint}/v2"
 
     def named(self, kind: str, name: str) -> dict[str, Any]:
         (found,) = [thing for thing in self.things[kind].values() if thing["name"] == name]
         return found
-
-    def __enter__(self) -> "RunPodApi":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 def gpu(name: str, pool: str, memory: int, place: str) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 import contextlib
 import hashlib
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback import LoopbackServer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class Hub:
+class Hub(LoopbackServer):
     """Repositories by name, each with its files; what is in `gated` is refused and what is in `damaged` is bent."""
 
     def __init__(self, repositories: dict[str, dict[str, bytes]]) -> None:
@@ -21,23 +21,7 @@ class Hub:
         self.file_takes_s = 0.0
         self.served: list[str] = []
         self.tokens: set[str] = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> "Hub":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
 
 def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
