@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     atelier_training_engine: Literal["diffusers", "ai_toolkit"] = "diffusers"
     ai_toolkit_path: Path = Path("/app/ai-toolkit")
     ai_toolkit_python: str = "python3"
+    # Where a ZIP of pictures may be fetched from over https besides our own storage: names or patterns such as
+    # *.example.com, comma between; * is any public host.
+    atelier_dataset_hosts: str = ""
 
     # What draws: the image worker's container says comfyui, where ComfyUI lies and which Python runs it (empty: ours).
     atelier_image_engine: Literal["diffusers", "comfyui"] = "diffusers"

@@ -22,7 +22,7 @@ from backend.pictures import (
 )
 from backend.storage import Bucket
 from workers.runtime import Run
-from workers.training.download import download
+from workers.training.download import Allowed, download
 from workers.training.engines import TrainingPicture
 
 THREADS = 8
@@ -117,7 +117,7 @@ def _fetch_archive(run: Run[TrainingRequest], archive: Path, limits: Limits, sto
             archive,
             max_bytes=limits.total_bytes,
             timeout_s=DOWNLOAD_S,
-            own_endpoint=run.storage.endpoint,
+            allowed=Allowed(run.storage.endpoint, run.settings.atelier_dataset_hosts),
             stopped=stopped,
         )
     elif request.dataset_key:
