@@ -4,9 +4,13 @@ from collections.abc import Iterable
 
 from app.views import PictureView, Problem, View, Views, problem_of, version_of, version_of_run
 from backend.grids.grids import CellState, Grid, GridRecord, Outlook
+from backend.grids.plan import AxisWish, GridWish
+from backend.keys import ImageKeys
 from backend.loras.loras import LoraChoice
 from backend.runs.makings import Making
 from backend.runs.state import RunState, RunStatus
+
+_THUMBS = 4
 
 
 class ShapeChoice(View):
@@ -37,7 +41,9 @@ class TrainingChoice(View):
     name: str
     architecture: str
     base_model: str
+    trigger_word: str
     steps: list[int]
+    prompts: list[str]  # of its samples
 
 
 class GridChoices(View):
@@ -65,6 +71,7 @@ class GridRow(View):
     created_at: float
     axes: list[str]
     cells: int
+    thumbs: list[str]  # of the first cells; one that isn't drawn yet isn't there
 
 
 class GridRows(View):
@@ -79,6 +86,31 @@ class CellView(View):
     words: str  # what sets it apart, for who can't see where it is
     picture: PictureView | None
     problem: Problem | None
+
+
+class CheckpointAxis(View):
+    """The checkpoints that a grid compares, and which of them are LoRAs by now; a step of 0 is none of them."""
+
+    at: int  # which axis
+    run_id: str
+    steps: list[int]
+    loras: list[str]
+
+
+class WishView(View):
+    """What a grid was asked for, to ask for another like it."""
+
+    base_model: str
+    prompt: str
+    lora_key: str | None
+    strength: float
+    width: int | None
+    height: int | None
+    seed: str | None  # a browser's numbers are too short for it
+    steps: int | None
+    guidance: float | None
+    axes: list[AxisWish]
+    with_none: bool
 
 
 class GridView(View):
@@ -97,6 +129,8 @@ class GridView(View):
     sheets: list[str]
     places: list[int]
     cells: list[CellView]
+    checkpoints: CheckpointAxis | None
+    wish: WishView | None
 
 
 class GridViews(Views):
@@ -127,7 +161,9 @@ class GridViews(Views):
                     name=making.name,
                     architecture=making.spec.architecture,
                     base_model=making.spec.id,
+                    trigger_word=making.trigger_word,
                     steps=[checkpoint.step for checkpoint in making.checkpoints],
+                    prompts=list(dict.fromkeys(sample.prompt for sample in making.samples)),
                 )
                 for making in makings
             ],
@@ -153,6 +189,10 @@ class GridViews(Views):
                     created_at=record.created_at,
                     axes=[axis.kind for axis in record.axes],
                     cells=len(record.cells),
+                    thumbs=[
+                        self._media.url("outputs", ImageKeys.of_run(record.owner, cell.run_id, 0).thumb)
+                        for cell in record.cells[:_THUMBS]
+                    ],
                 )
                 for record in records
             ]
@@ -162,10 +202,11 @@ class GridViews(Views):
         """Return a grid as it is now."""
         record = grid.record
         columns, rows, sheets = [*(axis.labels for axis in record.axes), [""], [""]][:3]
+        checkpoints = _checkpoints(grid)
         marks = [version_of_run(cell.run) if cell.run else cell.status for cell in grid.cells]
         return GridView(
             grid_id=record.id,
-            version=version_of(marks),
+            version=version_of([*marks, str(checkpoints)]),
             title=record.title,
             base_model=self._base_model_name(record.base_model),
             created_at=record.created_at,
@@ -177,6 +218,8 @@ class GridViews(Views):
             sheets=sheets,
             places=record.places,
             cells=[self._cell(record, index, cell) for index, cell in enumerate(grid.cells)],
+            checkpoints=checkpoints,
+            wish=_wish(record.wish) if record.wish else None,
         )
 
     def _cell(self, record: GridRecord, index: int, cell: CellState) -> CellView:
@@ -202,6 +245,19 @@ class GridViews(Views):
             seed=str(image.seed),
             prompt=prompt,
         )
+
+
+def _wish(wish: GridWish) -> WishView:
+    seed = None if wish.seed is None else str(wish.seed)
+    return WishView(**wish.model_dump(exclude={"seed", "axes"}), seed=seed, axes=wish.axes)
+
+
+def _checkpoints(grid: Grid) -> CheckpointAxis | None:
+    for at, axis in enumerate(grid.record.axes):
+        if axis.run_id:
+            loras = [grid.promoted.get(step, "") for step in axis.steps]
+            return CheckpointAxis(at=at, run_id=axis.run_id, steps=axis.steps, loras=loras)
+    return None
 
 
 def _words(record: GridRecord, index: int) -> str:

@@ -41,6 +41,7 @@ class LoraItem(View):
     trigger_word: str
     run_id: str  # '' for an imported one
     dataset: str
+    dataset_id: str
     steps: int | None
     rank: int | None
     bytes: int
@@ -149,6 +150,7 @@ class LoraViews(Views):
             trigger_word=record.trigger_word,
             run_id=record.run_id or "",
             dataset=lora.dataset.name if lora.dataset else "",
+            dataset_id=lora.dataset.id if lora.dataset else "",
             steps=record.steps,
             rank=record.rank,
             bytes=record.bytes,

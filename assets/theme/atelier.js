@@ -179,6 +179,18 @@ window.atelier = (() => {
     window.dispatchEvent(new CustomEvent('atelier:run', { detail: run_id }));
     open_tab('runs');
   };
+  // The same as the link `?grid=new&checkpoints=<run>`: a grid of a training's checkpoints, ready to be drawn.
+  const compare_checkpoints = run_id => {
+    address({ tab: 'generate', run: '', lora: '', grid: 'new', checkpoints: run_id });
+    if (current_tab() === 'generate') tell('grid', 'new'); else open_tab('generate');
+  };
+  // A tab's widgets come with its first opening and read the address; those that are there already are told.
+  const open_lora = lora_id => { address({ tab: 'loras', lora: lora_id }); open_tab('loras'); tell('lora', { lora_id }); };
+  const find_pictures = wanted => {
+    address({ tab: 'gallery', q: '', with: '', base: '', shape: '', when: '', liked: '', ...wanted });
+    tell('find');
+    open_tab('gallery');
+  };
   // However a tab came to be chosen, the address follows; at first the tab follows the address.
   let at;
   const follow_tabs = () => {
@@ -247,6 +259,6 @@ window.atelier = (() => {
 
   return {
     make, duration, ago, bytes, rate, capital, STATUS, get, post, send, call, poll, confirm, closing, toast, say, ask_to_notify, notify, title,
-    opened_dataset, open_dataset, tell, parameters, address, open_tab, open_run, current_tab, toggle_theme, type_into,
+    opened_dataset, open_dataset, tell, parameters, address, open_tab, open_run, open_lora, find_pictures, compare_checkpoints, current_tab, toggle_theme, type_into,
   };
 })();

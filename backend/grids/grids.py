@@ -17,6 +17,7 @@ from backend.contract import (
     BaseModelId,
     BaseModelSpec,
     GenerationSettings,
+    LoraId,
     Message,
     Owner,
     RunId,
@@ -65,6 +66,7 @@ class GridRecord(Message):
     axes: list[Axis]
     cells: list[GridCell]
     places: list[int]
+    wish: GridWish | None = None  # as it was asked for
 
     @property
     def created_at(self) -> float:
@@ -89,6 +91,7 @@ class Grid(NamedTuple):
 
     record: GridRecord
     cells: list[CellState]
+    promoted: dict[int, LoraId]  # which of the checkpoints on an axis are LoRAs by now, by their steps
 
 
 class Outlook(NamedTuple):
@@ -146,6 +149,7 @@ class Grids:
             axes=plan.axes,
             cells=[GridCell(**cell.model_dump(), run_id=new_run_id("image")) for cell in plan.cells],
             places=plan.places,
+            wish=wish,
         )
         self._bucket.put_message(GridKeys(owner, record.id).record, record)
         errors = [error for error in self._pool.map(lambda cell: self._send(record, cell), record.cells) if error]
@@ -163,7 +167,8 @@ class Grids:
     def open(self, owner: str, grid_id: GridId) -> Grid:
         """Return a grid as it is now. Raises NotFound."""
         record = self._record(owner, grid_id)
-        return Grid(record, list(self._cells(record)))
+        run_id = next((axis.run_id for axis in record.axes if axis.run_id), None)
+        return Grid(record, list(self._cells(record)), self._loras.made_of(owner, run_id) if run_id else {})
 
     def cancel(self, owner: str, grid_id: GridId) -> None:
         """Ask for every cell to be stopped that is at work or waits. What waits longest goes last."""
@@ -203,12 +208,22 @@ class Grids:
         with self._sheets:
             sheet = draw_sheet(
                 title=title,
+                about=self._about(grid.record),
                 columns=labels[0],
                 rows=labels[1] if len(labels) > 1 else [""],
                 shape=(grid.record.width, grid.record.height),
                 cells=[self._picture(grid.cells[index]) for index in shown],
             )
         return f"grid-{grid_id[-8:]}{f'-{number + 1}' if sheets > 1 else ''}.png", sheet
+
+    def _about(self, record: GridRecord) -> str:
+        """Return what all cells have in common, in a line."""
+        spec = self._base_models.get(record.base_model)
+        facts = [spec.name if spec else record.base_model, f"{record.width} × {record.height}"]
+        for name in ("seed", "steps", "guidance"):
+            if len(values := {getattr(cell, name) for cell in record.cells}) == 1 and values != {None}:
+                facts.append(f"{name} {values.pop()}")
+        return " · ".join(facts)
 
     # -------------------------------------------------------------------------------- cells
 

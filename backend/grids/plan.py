@@ -46,6 +46,8 @@ class Axis(Message):
 
     kind: AxisKind
     labels: list[str]
+    run_id: RunId | None = None  # whose checkpoints are compared
+    steps: list[int] = Field([])  # of each checkpoint; 0 where there is none
 
 
 class CellSettings(Message):
@@ -72,6 +74,7 @@ class GridPlan(NamedTuple):
 class _Value(NamedTuple):
     label: str
     change: dict[str, Any]
+    step: int = 0  # of a checkpoint
 
 
 def plan_grid(wish: GridWish, owner: str, spec: BaseModelSpec, loras: Loras, seed: int) -> GridPlan:
@@ -97,10 +100,7 @@ def plan_grid(wish: GridWish, owner: str, spec: BaseModelSpec, loras: Loras, see
         known_as = cell.model_dump_json()
         cells.setdefault(known_as, cell)
         places.append(list(cells).index(known_as))
-    axes = [
-        Axis(kind=axis.kind, labels=[value.label for value in found])
-        for axis, found in zip(wish.axes, values, strict=True)
-    ]
+    axes = [_axis(axis, found) for axis, found in zip(wish.axes, values, strict=True)]
     return GridPlan(axes, list(cells.values()), places)
 
 
@@ -148,6 +148,13 @@ class _Known:
         return [(step, keys[step]) for step in steps_in(text, keys)]
 
 
+def _axis(axis: AxisWish, values: list[_Value]) -> Axis:
+    named = Axis(kind=axis.kind, labels=[value.label for value in values])
+    if axis.kind != "checkpoint":
+        return named
+    return named.model_copy(update={"run_id": axis.run_id, "steps": [value.step for value in values]})
+
+
 def _values(axis: AxisWish, wish: GridWish, known: _Known) -> list[_Value]:
     values = _asked(axis, known)
     # One axis carries the picture without a LoRA: the one that chooses LoRAs, where there is one.
@@ -167,7 +174,7 @@ def _asked(axis: AxisWish, known: _Known) -> list[_Value]:
     if axis.kind == "checkpoint":
         if axis.run_id is None:
             raise InvalidRequest("The axis “Checkpoint”: choose the training whose checkpoints to compare.")
-        return [_Value(f"Step {step:,}", {"key": key}) for step, key in known.checkpoints(axis.run_id, axis.text)]
+        return [_Value(f"Step {step:,}", {"key": key}, step) for step, key in known.checkpoints(axis.run_id, axis.text)]
     whole = NUMBERS[axis.kind].whole
     return [
         _Value(_shown(axis.kind, number), {axis.kind: int(number) if whole else float(number)})

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 _MOST_PIXELS = 24_000_000
-_MOST_SIDE, _LEAST_SIDE = 512, 48  # pixels, the longer side of a cell
-_GAP = 8
-_MARGIN = 24
+_MOST_SIDE, _USUAL_SIDE, _LEAST_SIDE = 512, 256, 48  # pixels, the longer side of a cell
+_GAP = 10
+_MARGIN = 32
 _LABEL_LINES, _TITLE_LINES = 3, 2
 _PAPER, _INK, _EMPTY, _QUIET = "white", "#18181b", "#e4e4e7", "#52525b"
 
@@ -23,27 +23,34 @@ class _Lay(NamedTuple):
     height: int
     left: int  # where the first column begins
     top: int
+    right: int
+    bottom: int
     font: Font
     title_font: Font
 
 
 def draw_sheet(
-    *, title: str, columns: list[str], rows: list[str], shape: tuple[int, int], cells: list[bytes | None]
+    *, title: str, about: str, columns: list[str], rows: list[str], shape: tuple[int, int], cells: list[bytes | None]
 ) -> bytes:
-    """Return a PNG. `cells` are picture files row by row, None for one that isn't there; `shape` is their size."""
-    lay = _lay(columns, rows, shape)
-    width = lay.left + len(columns) * (lay.width + _GAP) - _GAP + _MARGIN
-    height = lay.top + len(rows) * (lay.height + _GAP) - _GAP + _MARGIN
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    """Return a PNG. `cells` are picture files row by row, None for one that isn't there; `shape` is their size.
+
+    `about` stands small under the title.
+    """
+    lay = _lay(title, columns, rows, shape)
+    sheet = Image.new("RGB", (lay.right + _MARGIN, lay.bottom + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    _write(pen, (_MARGIN, _MARGIN), title, lay.title_font, width - 2 * _MARGIN, _TITLE_LINES, _INK)
+    below = _write(pen, (_MARGIN, _MARGIN), title, lay.title_font, lay.right - _MARGIN, _TITLE_LINES, _INK)
+    _write(pen, (_MARGIN, below + 4), about, lay.font, lay.right - _MARGIN, 1, _QUIET)
     for column, label in enumerate(columns):
-        place = (lay.left + column * (lay.width + _GAP), lay.top - _GAP - _LABEL_LINES * _line(lay.font))
-        _write(pen, place, label, lay.font, lay.width, _LABEL_LINES, _QUIET)
+        # What a column is called stands right above it, however many lines it takes.
+        lines = len(_broken(label, lay.font, lay.width, _LABEL_LINES))
+        place = (lay.left + column * (lay.width + _GAP), lay.top - _GAP - lines * _line(lay.font))
+        _write(pen, place, label, lay.font, lay.width, _LABEL_LINES, _INK)
     for row, label in enumerate(rows):
-        place = (_MARGIN, lay.top + row * (lay.height + _GAP))
-        lines = max(1, lay.height // _line(lay.font))
-        _write(pen, place, label, lay.font, lay.left - _MARGIN - _GAP, lines, _QUIET)
+        most = max(1, lay.height // _line(lay.font))
+        lines = len(_broken(label, lay.font, lay.left - _MARGIN - _GAP, most))
+        middle = lay.top + row * (lay.height + _GAP) + (lay.height - lines * _line(lay.font)) // 2
+        _write(pen, (_MARGIN, middle), label, lay.font, lay.left - _MARGIN - _GAP, most, _INK)
     for index, cell in enumerate(cells):
         row, column = divmod(index, len(columns))
         at = (lay.left + column * (lay.width + _GAP), lay.top + row * (lay.height + _GAP))
@@ -52,23 +59,28 @@ def draw_sheet(
         else:
             picture = Image.open(io.BytesIO(cell)).convert("RGB")
             sheet.paste(picture.resize((lay.width, lay.height), Image.Resampling.LANCZOS), at)
+            # A white picture would have no edge on the paper.
+            pen.rectangle((at[0] - 1, at[1] - 1, at[0] + lay.width, at[1] + lay.height), outline=_EMPTY)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 
-def _lay(columns: list[str], rows: list[str], shape: tuple[int, int]) -> _Lay:
+def _lay(title: str, columns: list[str], rows: list[str], shape: tuple[int, int]) -> _Lay:
     across, down = shape
-    side = min(_MOST_SIDE, max(across, down))
+    side = min(_MOST_SIDE, max(_USUAL_SIDE, across, down))
     fits = math.sqrt(_MOST_PIXELS / (len(columns) * len(rows) * across * down)) * max(across, down)
     scale = max(_LEAST_SIDE, min(side, fits)) / max(across, down)
     width, height = max(1, round(across * scale)), max(1, round(down * scale))
-    font = ImageFont.load_default(size=max(12, min(22, width // 12)))
-    title_font = ImageFont.load_default(size=max(16, min(30, width // 9)))
+    font = ImageFont.load_default(size=max(12, min(20, width // 13)))
+    title_font = ImageFont.load_default(size=max(16, min(30, width // 8)))
     widest = max((font.getlength(label) for label in rows), default=0)
-    left = _MARGIN + (min(int(widest) + 1, max(90, width)) + _GAP if widest else 0)
-    top = _MARGIN + _TITLE_LINES * _line(title_font) + _GAP + _LABEL_LINES * _line(font) + _GAP
-    return _Lay(width, height, left, top, font, title_font)
+    left = _MARGIN + (min(int(widest) + 1, max(90, width)) + 2 * _GAP if widest else 0)
+    right = left + len(columns) * (width + _GAP) - _GAP
+    title_lines = len(_broken(title, title_font, right - _MARGIN, _TITLE_LINES))
+    label_lines = max(len(_broken(label, font, width, _LABEL_LINES)) for label in columns)
+    top = _MARGIN + title_lines * _line(title_font) + (1 + label_lines) * _line(font) + 4 * _GAP
+    return _Lay(width, height, left, top, right, top + len(rows) * (height + _GAP) - _GAP, font, title_font)
 
 
 def _line(font: Font) -> int:
@@ -78,9 +90,12 @@ def _line(font: Font) -> int:
 
 def _write(
     pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: Font, width: int, lines: int, ink: str
-) -> None:
-    for number, line in enumerate(_broken(text, font, width, lines)):
+) -> int:
+    """Write a text from `at` on; return how far down it goes."""
+    broken = _broken(text, font, width, lines)
+    for number, line in enumerate(broken):
         pen.text((at[0], at[1] + number * _line(font)), line, font=font, fill=ink)
+    return at[1] + len(broken) * _line(font)
 
 
 def _broken(text: str, font: Font, width: int, lines: int) -> list[str]:

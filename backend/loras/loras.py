@@ -89,6 +89,11 @@ class Loras:
         makings = [making_of(state) for state in self._runs.list(owner, "train") if state.run_id not in known]
         return [making for making in makings if making and making.checkpoints]
 
+    def made_of(self, owner: str, run_id: RunId) -> dict[int, LoraId]:
+        """Return which of a training's checkpoints are LoRAs, by their steps."""
+        records = [lora.record for lora in self.of_owner(owner)]
+        return {each.steps: each.id for each in records if each.run_id == run_id and each.steps}
+
     def making(self, owner: str, run_id: RunId) -> Making:
         """Return what a training has made. Raises NotFound."""
         if making := making_of(self._runs.state(owner, run_id)):

@@ -1,6 +1,8 @@
-"""Measures the gallery over a real S3 server: python -m tests.bench.gallery_at_scale [records]
+"""Measures the gallery over a real S3 server: python -m tests.bench.gallery_at_scale [records] [folder]
 
-Stores that many records (100,000 if not said), then asks for pages with an index and without, beside a plain listing.
+Stores that many records (100,000 if not said), then asks for pages with an index and without, beside a plain listing;
+and looks how soon another app on the same bucket shows what one app did. A folder that is named keeps the records, so
+that storing them can be a run of its own (`store` before the count) on another day than measuring them.
 """
 
 import asyncio
@@ -18,15 +20,17 @@ from pathlib import Path
 from backend.contract import ImageRecord, LoraUse, created_at, reverse_ms
 from backend.gallery.gallery import Gallery
 from backend.gallery.index import Wanted
-from backend.keys import ImageKeys
+from backend.keys import ImageKeys, record_prefix
 from backend.settings import Settings
 from backend.storage import Storage
 from workers.local.object_store import ObjectStore
 
 OWNER = "local"
+SMALL = "small"  # who has as many pictures as an index is made anew of
 REBUILT = 10_000
 ROUNDS = 15
-BATCH = 2000
+BATCH = 500
+STORING_S = 240.0  # then it stops, to go on from there another time
 WORDS = ("zorbot", "lighthouse", "fox", "harbour", "teapot", "astronaut", "mountain", "river", "night", "fog")
 
 
@@ -34,69 +38,67 @@ def main() -> None:
     if sys.argv[1:2] == ["cold"]:
         first_page_of_a_new_process(Path(sys.argv[2]), sys.argv[3])
         return
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        asyncio.run(measure(Path(folder), count))
+    only_store = sys.argv[1:2] == ["store"]
+    count, *named = sys.argv[2 if only_store else 1 :] or ["100000"]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
+        folder = Path(named[0] if named else passing)
+        folder.mkdir(exist_ok=True)
+        asyncio.run(with_store(folder, int(count), store_all if only_store else measure))
 
 
-async def measure(folder: Path, count: int) -> None:
+async def with_store(folder: Path, count: int, work: Callable[[Path, Settings, int], None]) -> None:
     store = ObjectStore(folder / "store")
     await store.start()
-    settings = {name.lower(): value for name, value in store.environment.items()}
-    (folder / "settings.json").write_text(Settings.model_validate(settings).model_dump_json())
+    settings = Settings.model_validate({name.lower(): value for name, value in store.environment.items()})
+    (folder / "settings.json").write_text(settings.model_dump_json())
     try:
-        await asyncio.to_thread(measure_gallery, folder, settings, count)
+        await asyncio.to_thread(work, folder, settings, count)
     finally:
         await store.stop()
 
 
-def measure_gallery(folder: Path, settings: dict[str, str], count: int) -> None:
-    storage = Storage(Settings.model_validate(settings))
-    first = min(count, REBUILT)
-    with told(f"{first:,} records stored"):
-        store_records(settings, range(first))
-    gallery = Gallery(storage, folder / "small.db")
+def measure(folder: Path, settings: Settings, count: int) -> None:
+    store_all(folder, settings, count)
+    storage = Storage(settings)
+    for index in folder.glob("*.db*"):
+        index.unlink()
+    gallery = Gallery(storage, folder / "first.db")
     with told("first page without an index"):
-        gallery.page(OWNER)
-    while not gallery.page(OWNER).whole:
-        time.sleep(0.2)
+        gallery.page(SMALL)
     gallery.close()
-    gallery = Gallery(storage, folder / "again.db")
-    with told(f"index of {first:,} made from storage"):
+    gallery = Gallery(storage, folder / "gallery.db")
+    with told(f"index of {min(count, REBUILT):,} made from storage"):
+        gallery.bring_up_to_date(SMALL)
+    with told(f"index of {count:,} made from storage"):
+        gallery.bring_up_to_date(OWNER)
+    with told(f"{count:,} looked through again"):
         gallery.bring_up_to_date(OWNER)
     gallery.close()
-    if count > first:
-        with told(f"{count - first:,} records more stored"):
-            store_records(settings, range(first, count))
-        gallery = Gallery(storage, folder / "again.db")
-        with told(f"index brought to {count:,}"):
-            gallery.bring_up_to_date(OWNER)
-        gallery.close()
     plain(storage)
     for _ in range(3):
-        command = [sys.executable, "-m", "tests.bench.gallery_at_scale", "cold", str(folder), "again.db"]
+        command = [sys.executable, "-m", "tests.bench.gallery_at_scale", "cold", str(folder), "gallery.db"]
         subprocess.run(command, check=True)
-    pages(storage, folder / "again.db", count)
+    pages(storage, folder, count)
+    another_app(storage, folder, count)
 
 
 def plain(storage: Storage) -> None:
     client = storage.outputs._client
     with told("plain boto3: one LIST of 1,000"):
-        client.list_objects_v2(Bucket=storage.outputs.name, Prefix=f"records/{OWNER}/")
+        client.list_objects_v2(Bucket=storage.outputs.name, Prefix=record_prefix(OWNER))
     with told("plain boto3: the whole listing"):
         paginator = client.get_paginator("list_objects_v2")
-        found = sum(
-            len(page.get("Contents", []))
-            for page in paginator.paginate(Bucket=storage.outputs.name, Prefix=f"records/{OWNER}/")
-        )
+        pages = paginator.paginate(Bucket=storage.outputs.name, Prefix=record_prefix(OWNER))
+        found = sum(len(page.get("Contents", [])) for page in pages)
     print(f"  {found:,} keys")
 
 
-def pages(storage: Storage, index: Path, count: int) -> None:
+def pages(storage: Storage, folder: Path, count: int) -> None:
+    index, now = folder / "gallery.db", now_of(folder)
     gallery = Gallery(storage, index)
     gallery.page(OWNER)
     time.sleep(1.5)  # the look at the newest day goes first, as when somebody has the page open
-    middle = ImageKeys.of_run(OWNER, run_id(count // 2), 0).image_id
+    middle = ImageKeys.of_run(OWNER, run_id(now, count // 2), 0).image_id
     asked: dict[str, Callable[[], object]] = {
         "first page, warm": lambda: gallery.page(OWNER),
         "page in the middle": lambda: gallery.page(OWNER, after=middle),
@@ -130,38 +132,87 @@ def first_page_of_a_new_process(folder: Path, index: str) -> None:
     gallery.close()
 
 
-def store_records(settings: dict[str, str], numbers: range) -> None:
-    batches = [numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH)]
-    with ProcessPoolExecutor(3) as processes:
-        list(processes.map(_store_batch, [settings] * len(batches), batches))
+def another_app(storage: Storage, folder: Path, count: int) -> None:
+    """Tell how soon an app with an index of its own shows what one app did, asked as often as its page asks."""
+    now = now_of(folder)
+    one, other = Gallery(storage, folder / "gallery.db"), Gallery(storage, folder / "other.db")
+    with told("the other app's index made"):
+        other.bring_up_to_date(OWNER)
+    newest, middle = (ImageKeys.of_run(OWNER, run_id(now, number), 0).image_id for number in (0, count // 2))
+
+    def shown(image_id: str) -> bool:
+        before = str(int(image_id[:13]) - 1).zfill(13)
+        return any(row.image_id == image_id for row in other.page(OWNER, after=f"{before}-00000000-0").rows)
+
+    def seen(what: str, right: Callable[[], bool]) -> None:
+        began = time.monotonic()
+        while not right():
+            other.page(OWNER)
+            time.sleep(1)
+        print(f"the other app shows {what} after {time.monotonic() - began:.1f} s", flush=True)
+
+    one.set_favourite(OWNER, [middle], True)
+    seen("a favourite", lambda: [row.image_id for row in other.page(OWNER, Wanted(favourites=True)).rows] == [middle])
+    one.delete(OWNER, [middle, newest])
+    seen("that two pictures were deleted", lambda: not shown(middle) and not shown(newest))
+    for number in (0, count // 2):
+        put_record(storage, OWNER, now, number)
+    seen("a new picture", lambda: shown(newest))
+    one.close()
+    other.close()
 
 
-def _store_batch(settings: dict[str, str], numbers: range) -> None:
-    storage = Storage(Settings.model_validate(settings))
+# ---------------------------------------------------------------- the records
 
-    def store_one(number: int) -> None:
-        record = record_of(number)
-        storage.outputs.put(ImageKeys(OWNER, record.id).record, record.model_dump_json().encode())
 
+def store_all(folder: Path, settings: Settings, count: int) -> None:
+    now, began = now_of(folder), time.monotonic()
+    for owner, wanted in ((SMALL, min(count, REBUILT)), (OWNER, count)):
+        there = sum(1 for _ in Storage(settings).outputs.list_all(record_prefix(owner)))
+        batches = [range(first, min(first + BATCH, wanted)) for first in range(there - there % BATCH, wanted, BATCH)]
+        with ProcessPoolExecutor(2) as processes, told(f"{wanted:,} records of {owner}, {there:,} of them from before"):
+            for batch in batches:
+                if time.monotonic() - began > STORING_S:
+                    raise SystemExit("Not all are stored yet: run it again, it goes on from here.")
+                half = len(batch) // 2
+                list(processes.map(_store_batch, [settings] * 2, [owner] * 2, [now] * 2, [batch[:half], batch[half:]]))
+
+
+def _store_batch(settings: Settings, owner: str, now: float, numbers: range) -> None:
+    storage = Storage(settings)
     with ThreadPoolExecutor(12) as threads:
-        list(threads.map(store_one, numbers))
+        list(threads.map(lambda number: put_record(storage, owner, now, number), numbers))
 
 
-def run_id(number: int) -> str:
+def put_record(storage: Storage, owner: str, now: float, number: int) -> None:
+    record = record_of(owner, now, number)
+    storage.outputs.put(ImageKeys(owner, record.id).record, record.model_dump_json().encode())
+
+
+def now_of(folder: Path) -> float:
+    """Return the moment of the newest picture: that of the folder's first run."""
+    path = folder / "now.txt"
+    if not path.exists():
+        path.write_text(f"{time.time():.0f}")
+    return float(path.read_text())
+
+
+def run_id(now: float, number: int) -> str:
     """Twenty pictures an hour, back from now."""
-    return f"image-{reverse_ms(NOW - number * 180)}-{number:08x}"
+    return f"image-{reverse_ms(now - number * 180)}-{number:08x}"
 
 
-def record_of(number: int) -> ImageRecord:
+def record_of(owner: str, now: float, number: int) -> ImageRecord:
     chance = random.Random(number)
-    keys = ImageKeys.of_run(OWNER, run_id(number), 0)
+    run = run_id(now, number)
+    keys = ImageKeys.of_run(owner, run, 0)
     width, height = chance.choice([(1024, 1024), (832, 1216), (1216, 832)])
     lora = f"loras/local/{number % 40}/lora-{number % 40}.safetensors"
     return ImageRecord(
-        id=keys.image_id, owner=OWNER, run_id=run_id(number), key=keys.image, thumb_key=keys.thumb,
+        id=keys.image_id, owner=owner, run_id=run, key=keys.image, thumb_key=keys.thumb,
         prompt=f"a picture of a {WORDS[number % 10]} by a {chance.choice(WORDS)}, number{number}x",
         base_model="flux1-dev" if number % 3 else "sdxl", loras=[LoraUse(key=lora)], width=width, height=height,
-        steps=28, guidance=3.5, seed=number, created_at=created_at(run_id(number)),
+        steps=28, guidance=3.5, seed=number, created_at=created_at(run),
     )  # fmt: skip
 
 
@@ -171,8 +222,6 @@ def told(what: str) -> Iterator[None]:
     yield
     print(f"{what}: {time.perf_counter() - began:.2f} s", flush=True)
 
-
-NOW = round(time.time(), -5)  # the same in every process
 
 if __name__ == "__main__":
     main()

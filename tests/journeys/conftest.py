@@ -1,6 +1,7 @@
 """A studio started by the command that people use, and a browser in front of it."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -9,10 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
+import numpy
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from safetensors.numpy import save_file
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without these, Chromium looks for updates; the page itself must not call anybody, which is tested.
@@ -67,3 +71,17 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     context.close()
     assert strangers == []
     assert broken == []
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA of the tiny model, as ai-toolkit would have left it."""
+    random = numpy.random.default_rng(1)
+    tensors = {}
+    for layer in ("attn.to_q", "attn.to_k", "attn.to_v"):
+        name = f"transformer.single_transformer_blocks.0.{layer}"
+        tensors[f"{name}.lora_A.weight"] = random.normal(0, 0.05, (4, 256)).astype("float32")
+        tensors[f"{name}.lora_B.weight"] = random.normal(0, 0.05, (256, 4)).astype("float32")
+    path = tmp_path_factory.mktemp("elsewhere") / "Toy robot.safetensors"
+    save_file(tensors, path, metadata={"ss_tag_frequency": json.dumps({"1_t0y": {"t0y": 1}}), "name": "Toy robot"})
+    return path

@@ -1,6 +1,7 @@
 """The Generate form as a person uses it: start pictures, words from before, seeds, shapes, styles, wildcards."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ def generate(page: Page, pictures: int = 4) -> dict[str, Any]:
     return run
 
 
+def bring(page: Page, how: str, path: Path) -> None:
+    """Drop a file on the page, or paste it, as the browser would tell the page of it."""
+    page.evaluate(
+        """([how, name, bytes]) => {
+          const files = new DataTransfer();
+          files.items.add(new File([new Uint8Array(bytes)], name, { type: 'image/png' }));
+          const told = { bubbles: true, cancelable: true, dataTransfer: files, clipboardData: files };
+          const event = how === 'drop' ? new DragEvent(how, told) : new ClipboardEvent(how, told);
+          document.querySelector('#generate-form').dispatchEvent(event);
+        }""",
+        [how, path.name, list(path.read_bytes())],
+    )
+
+
 def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     form: Page, address: str, sample_pictures: list[Path], tmp_path: Path
 ) -> None:
@@ -49,9 +64,14 @@ def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     expect(slot.get_by_role("alert")).to_have_text(
         "notes.png is not a picture that can be read. Save it as JPEG, PNG or WebP.", timeout=SHORT
     )
-    slot.locator("input[type=file]").set_input_files(sample_pictures[0])
+    bring(form, "drop", sample_pictures[0])
     expect(slot).to_contain_text("256 × 256", timeout=SHORT)
     expect(slot.locator(".refused")).to_be_empty()
+    dropped = slot.locator("img").get_attribute("src")
+    bring(form, "paste", sample_pictures[1])
+    expect(slot.locator("img")).not_to_have_attribute(
+        "src", re.compile(f"^blob:|{re.escape(str(dropped))}"), timeout=SHORT
+    )
     slot.get_by_label("How much is redrawn").fill("0.3")
     form.locator("#tab-generate").get_by_role("button", name="Advanced").click()
     form.get_by_role("radio", name="WebP").check(force=True)

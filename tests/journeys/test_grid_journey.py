@@ -1,6 +1,7 @@
 """Grids as a person uses them: say what to compare, see it fill, come back by its link, keep the sheet, delete it."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,52 @@ def draw(page: Page, address: str) -> None:
     expect(page.get_by_text("2 × 2: 4 pictures to draw")).to_be_visible(timeout=SHORT)
     page.get_by_role("button", name="Draw the grid").click()
     expect(page.get_by_role("columnheader", name="Seed 8")).to_be_visible(timeout=SHORT)
+
+
+def test_three_things_vary_and_what_was_cancelled_is_drawn_later(page: Page, address: str, toy: Path) -> None:
+    taken = page.request.post(f"{address}/api/loras/files?name={toy.name}", data=toy.read_bytes())
+    assert taken.ok
+    page.goto(f"{address}/?grid=new")
+    page.get_by_label("Prompt of all cells").fill("an apple", timeout=SHORT)
+    page.get_by_label("Columns vary").select_option("lora")
+    page.get_by_role("group", name="LoRAs to compare").get_by_label("Toy robot").check(timeout=SHORT)
+    page.get_by_label("Rows vary").select_option("steps")
+    page.get_by_label("Values of the rows").fill("2–3")
+    page.get_by_label("Sheets vary").select_option("strength")
+    page.get_by_label("Values of the sheets").fill("1, 2")
+    # Without a LoRA there is no strength: those cells are drawn once for both sheets.
+    expect(page.get_by_text("2 × 2 × 2: 6 pictures to draw, as 2 would be the same")).to_be_visible(timeout=SHORT)
+    page.get_by_role("button", name="Draw the grid").click()
+    cells, cancelled = page.locator(".grid-view td img"), page.locator(".grid-view .cell.ended")
+    page.get_by_role("button", name="Cancel", exact=True).click(timeout=SHORT)
+    expect(page.get_by_role("button", name=re.compile(r"Retry \d cells?"))).to_be_visible(timeout=SHORT)
+    expect(page.locator(".grid-view .cell.going")).to_have_count(0, timeout=LONG)
+    page.get_by_role("button", name="Strength 2").click()
+    last = cancelled.last
+    expect(last).to_contain_text("Cancelled", timeout=SHORT)
+    last.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("button", name="Open: Toy robot, Steps 3, Strength 2")).to_be_visible(timeout=LONG)
+    if page.get_by_role("button", name=re.compile("Retry .* cell")).count():
+        page.get_by_role("button", name=re.compile("Retry .* cell")).click()
+    expect(page.get_by_text("6 of 6 drawn")).to_be_visible(timeout=LONG)
+    expect(page.get_by_role("columnheader")).to_have_text(["No LoRA", "Toy robot"])
+
+    # The picture view says what sets a cell apart, and goes up and down in the sheet as well.
+    page.get_by_role("button", name="Open: Toy robot, Steps 3, Strength 2").click()
+    view = page.get_by_role("dialog", name="Picture")
+    expect(view.get_by_text("Toy robot · Steps 3 · Strength 2")).to_be_visible(timeout=SHORT)
+    page.keyboard.press("ArrowUp")
+    expect(view.get_by_text("Toy robot · Steps 2 · Strength 2")).to_be_visible(timeout=SHORT)
+    page.keyboard.press("ArrowLeft")
+    expect(view.get_by_text("No LoRA · Steps 2 · Strength 2")).to_be_visible(timeout=SHORT)
+    page.keyboard.press("Escape")
+    expect(cells).to_have_count(4)
+
+    page.reload()
+    page.get_by_role("button", name="Use its settings").click(timeout=SHORT)
+    expect(page.get_by_label("Values of the rows")).to_have_value("2–3", timeout=SHORT)
+    expect(page.get_by_label("Toy robot", exact=True)).to_be_checked()
+    expect(page.get_by_text("2 × 2 × 2: 6 pictures to draw")).to_be_visible(timeout=SHORT)
 
 
 def test_a_grid_fills_lasts_and_goes(page: Page, address: str, tmp_path: Path) -> None:

@@ -1,29 +1,12 @@
 """The LoRAs tab as a person meets it: a file from elsewhere becomes a card, gets a name, and makes pictures."""
 
-import json
 from pathlib import Path
 
-import numpy
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
-from safetensors.numpy import save_file
 
 from tests.journeys.test_browser import LONG, SHORT, open_tab
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA of the tiny model, as ai-toolkit would have left it."""
-    random = numpy.random.default_rng(1)
-    tensors = {}
-    for layer in ("attn.to_q", "attn.to_k", "attn.to_v"):
-        name = f"transformer.single_transformer_blocks.0.{layer}"
-        tensors[f"{name}.lora_A.weight"] = random.normal(0, 0.05, (4, 256)).astype("float32")
-        tensors[f"{name}.lora_B.weight"] = random.normal(0, 0.05, (256, 4)).astype("float32")
-    path = tmp_path_factory.mktemp("elsewhere") / "Toy robot.safetensors"
-    save_file(tensors, path, metadata={"ss_tag_frequency": json.dumps({"1_t0y": {"t0y": 1}}), "name": "Toy robot"})
-    return path
 
 
 def import_files(page: Page, *paths: Path) -> None:

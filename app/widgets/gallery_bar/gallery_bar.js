@@ -2,7 +2,7 @@ const { make, parameters, address, tell, current_tab } = atelier;
 const root = element.querySelector('.gallery-bar'), part = name => root.querySelector(`.${name}`);
 const TYPING_MS = 220;
 const plural = count => `${count.toLocaleString()} picture${count === 1 ? '' : 's'}`;
-const SELECTS = ['lora', 'base', 'shape', 'when'];
+const SELECTS = ['with', 'base', 'shape', 'when'];
 
 // ---------------------------------------------------------------- the address and the controls
 
@@ -31,7 +31,7 @@ part('words').addEventListener('input', () => {
   clearTimeout(typing);
   typing = setTimeout(() => want({ q: part('words').value.trim() }, true), TYPING_MS);
 });
-for (const name of ['lora', 'base', 'shape']) part(name).addEventListener('change', event => want({ [name]: event.target.value }));
+for (const name of ['with', 'base', 'shape']) part(name).addEventListener('change', event => want({ [name]: event.target.value }));
 part('when').addEventListener('change', event => {
   if (event.target.value !== 'days') { want({ when: event.target.value }); return; }
   part('days').hidden = false;
@@ -44,10 +44,7 @@ part('liked').addEventListener('click', () => want({ liked: parameters().get('li
 part('read').addEventListener('click', () => tell('choose-png'));
 
 // Others may ask for pictures of something: a LoRA's, say.
-window.addEventListener('atelier:find', event => {
-  want({ q: '', lora: '', base: '', shape: '', when: '', liked: '', ...event.detail });
-  atelier.open_tab('gallery');
-});
+window.addEventListener('atelier:find', () => { show(); tell('wanted'); });
 window.addEventListener('popstate', () => { if (current_tab() === 'gallery' || parameters().get('tab') === 'gallery') { show(); tell('wanted'); } });
 
 // ---------------------------------------------------------------- what there is to choose from
@@ -59,7 +56,7 @@ const fill = (name, all, choices) => {
 };
 window.addEventListener('atelier:summary', event => {
   const { wanted, pictures, loras, base_models } = event.detail;
-  fill('lora', 'All LoRAs', loras);
+  fill('with', 'All LoRAs', loras);
   fill('base', 'All base models', base_models);
   show();
   part('count').textContent = wanted === pictures ? (pictures ? plural(pictures) : '') : `${wanted.toLocaleString()} of ${plural(pictures)}`;

@@ -1,4 +1,4 @@
-const { make, get, post, open_tab, parameters, tell, toast } = atelier;
+const { make, get, post, open_tab, find_pictures, parameters, tell, toast } = atelier;
 const root = element.querySelector('.gallery-wall'), wall = root.querySelector('.tiles'), end = root.querySelector('.end');
 const notice = root.querySelector('.poll-notice'), empty = root.querySelector('.empty-state'), fresh_button = root.querySelector('.fresh');
 const NEAR = 900, LOOK_MS = 10000, HEART = 'M12 20s-7.500-4.600-7.500-10.200A4.300 4.300 0 0 1 12 7.200a4.300 4.300 0 0 1 7.500 2.600C19.500 15.400 12 20 12 20z';
@@ -17,7 +17,8 @@ const dates = when => {
 };
 const question = (more = {}) => {
   const asked = parameters(), wanted = { ...dates(asked.get('when') || ''), ...more };
-  for (const name of ['q', 'lora', 'base', 'shape', 'liked']) wanted[name] = asked.get(name);
+  for (const name of ['q', 'base', 'shape', 'liked']) wanted[name] = asked.get(name);
+  wanted.lora = asked.get('with');
   return new URLSearchParams(Object.entries(wanted).filter(([, value]) => value));
 };
 const is_filtered = () => [...question().keys()].length > 0;
@@ -253,7 +254,7 @@ wall.addEventListener('keydown', event => {
 // A button is pressed as the space bar comes up again.
 wall.addEventListener('keyup', event => { if (event.key === ' ') event.preventDefault(); });
 fresh_button.addEventListener('click', () => { scrollTo({ top: 0 }); show_fresh(); });
-empty.querySelector('button').addEventListener('click', () => is_filtered() ? tell('find', {}) : open_tab('generate'));
+empty.querySelector('button').addEventListener('click', () => is_filtered() ? find_pictures({}) : open_tab('generate'));
 
 // ---------------------------------------------------------------- what others say
 

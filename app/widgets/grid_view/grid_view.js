@@ -1,9 +1,9 @@
-const { make, poll, get, post, ago, confirm, toast, tell, parameters, capital, STATUS } = atelier;
+const { make, poll, get, post, ago, confirm, toast, tell, parameters, capital, open_lora, STATUS } = atelier;
 const $ = selector => element.querySelector(selector);
 const root = $('.grid-view'), one = $('.one'), all = $('.all'), empty = $('.empty-state');
 const GOING = ['queued', 'running', 'cancelling'];
-const SIDES = { few: 220, some: 170, many: 128 }; // pixels
-let grid_id = '', grid = null, version = '', sheet = 0, tiles = [], painted = '';
+const SIDES = { fit: 0, small: 96, medium: 170, large: 300 }; // pixels
+let grid_id = '', grid = null, version = '', sheet = 0, tiles = [], painted = '', size = 'fit';
 
 // ---------------------------------------------------------------- what can be done
 
@@ -29,9 +29,12 @@ const copy_link = async () => {
 // ---------------------------------------------------------------- cells
 
 const shape = () => `aspect-ratio:${grid.width}/${grid.height}`;
+// The view turns through the sheet as it lies there, and says of each picture what sets it apart.
 const open_picture = cell => {
-  const drawn = grid.cells.filter(each => each.picture);
-  tell('picture', { ids: drawn.map(each => each.picture.image_id), at: drawn.indexOf(cell) });
+  const first = sheet * tiles.length, drawn = tiles.map((_, index) => grid.cells[grid.places[first + index]]).map((each, index) => ({ each, index })).filter(({ each }) => each.picture);
+  tell('picture', { ids: drawn.map(({ each }) => each.picture.image_id), at: drawn.findIndex(({ each }) => each === cell),
+    captions: drawn.map(({ index }) => [grid.columns[index % grid.columns.length], grid.rows[Math.floor(index / grid.columns.length)], grid.sheets[sheet]].filter(Boolean).join(' · ')),
+    places: drawn.map(({ index }) => index), across: grid.columns.length });
 };
 const kind_of = cell => cell.picture ? cell.picture.image_id : GOING.includes(cell.status) ? `${cell.status} ${cell.step}` : `${cell.status} ${cell.problem?.message}`;
 const why = cell => cell.problem ? `${cell.problem.message} ${cell.problem.hint}`.trim() : 'It was never asked for, or its run has been deleted.';
@@ -52,15 +55,38 @@ const cell_tile = cell => {
 
 // ---------------------------------------------------------------- one grid
 
-const heading = (scope, text) => make('th', { scope, title: text }, make('span', { text }));
-const side = () => SIDES[grid.columns.length <= 3 ? 'few' : grid.columns.length <= 5 ? 'some' : 'many'];
+// A checkpoint that draws best is made a LoRA where it is seen.
+const promote = async (step, pressed) => {
+  pressed.disabled = true;
+  try {
+    const item = await (await post('/api/loras/promote', { run_id: grid.checkpoints.run_id, step })).json();
+    tell('loras-changed');
+    toast(`${item.name} is a LoRA of its own now`);
+  } catch (error) { toast(error.message); pressed.disabled = false; }
+  version = '';
+  refresh();
+};
+const promotion = (axis, index) => {
+  const { at, steps, loras } = grid.checkpoints || {};
+  if (at !== axis || !steps[index]) return null;
+  const step = steps[index].toLocaleString(), kept = loras[index];
+  return make('button', { type: 'button', class: 'button small', text: kept ? 'Its LoRA' : 'Promote', 'aria-label': kept ? `Open the LoRA of step ${step}` : `Promote step ${step}`,
+    title: kept ? 'This checkpoint is a LoRA' : 'Make this checkpoint a LoRA of its own', onclick: event => kept ? open_lora(kept) : promote(steps[index], event.target) });
+};
+const heading = (scope, text, index) => make('th', { scope, title: text }, make('span', { text }), promotion(scope === 'col' ? 0 : 1, index));
+// By itself a grid is as wide as its place, within what can be made out.
+const side = () => {
+  if (SIDES[size]) return SIDES[size];
+  const names = grid.axes.length > 1 ? (innerWidth < 700 ? 90 : 126) : 0;
+  return Math.max(96, Math.min(300, Math.floor(($('.frame').clientWidth - names) / grid.columns.length) - 7));
+};
+const resize = () => { if (grid) $('table').style.setProperty('--side', `${side()}px`); };
 const lay_out = () => {
   const rows_named = grid.axes.length > 1;
   $('caption').textContent = `${grid.title}: ${grid.axes.join(' by ')}`;
-  $('table').style.setProperty('--side', innerWidth < 700 ? '128px' : `${side()}px`);
-  $('thead').replaceChildren(make('tr', {}, rows_named ? make('td') : null, ...grid.columns.map(text => heading('col', text))));
+  $('thead').replaceChildren(make('tr', {}, rows_named ? make('td') : null, ...grid.columns.map((text, index) => heading('col', text, index))));
   tiles = [];
-  $('tbody').replaceChildren(...grid.rows.map(text => make('tr', {}, rows_named ? heading('row', text) : null, ...grid.columns.map(() => {
+  $('tbody').replaceChildren(...grid.rows.map((text, row) => make('tr', {}, rows_named ? heading('row', text, row) : null, ...grid.columns.map(() => {
     const box = make('td');
     tiles.push({ box, kind: '' });
     return box;
@@ -75,11 +101,14 @@ const lay_out = () => {
 };
 const doings = counts => [
   counts.going ? button('Cancel', () => act('cancel')) : null,
+  promotion(2, sheet),
   counts.ended ? button(counts.ended === 1 ? 'Retry 1 cell' : `Retry ${counts.ended} cells`, () => act('retry', {})) : null,
+  grid.wish ? button('Use its settings', () => { tell('grid-wish', grid.wish); toast('The form has its settings now'); }) : null,
   make('a', { class: 'button small', href: `/api/grids/${grid_id}/sheet?number=${sheet}`, download: '', text: 'Download sheet' }),
   button('Copy link', copy_link), button('All grids', () => tell('open-grid', 'new')), button('Delete', remove, 'danger-quiet')].filter(Boolean);
 const paint = () => {
-  if (painted !== `${grid.grid_id} ${sheet}`) { painted = `${grid.grid_id} ${sheet}`; lay_out(); }
+  const laid = `${grid.grid_id} ${sheet} ${grid.checkpoints?.loras}`;
+  if (painted !== laid) { painted = laid; lay_out(); }
   const done = grid.cells.filter(cell => cell.picture).length, going = grid.cells.filter(cell => GOING.includes(cell.status)).length;
   const counts = { done, going, ended: grid.cells.length - done - going };
   $('.one h2').textContent = grid.title;
@@ -101,7 +130,8 @@ const paint = () => {
 
 // ---------------------------------------------------------------- all of them, and keeping up
 
-const row = each => make('li', {}, make('button', { type: 'button', onclick: () => tell('open-grid', each.grid_id) },
+const thumbs = each => make('span', { class: 'thumbs', 'aria-hidden': 'true' }, ...each.thumbs.map(src => make('img', { src, alt: '', loading: 'lazy', decoding: 'async', onerror: event => event.target.remove() })));
+const row = each => make('li', {}, make('button', { type: 'button', onclick: () => tell('open-grid', each.grid_id) }, thumbs(each),
   make('b', { text: each.title }), make('small', { text: ago(each.created_at) }), make('small', { text: `${each.axes.map(capital).join(' × ')} · ${each.cells} ${each.cells === 1 ? 'picture' : 'pictures'}` })));
 const show = part => { for (const each of [one, all, empty]) each.hidden = each !== part; };
 const read = async () => {
@@ -121,6 +151,7 @@ const read = async () => {
     paint();
   }
   show(one);
+  resize();
   return grid.cells.some(cell => GOING.includes(cell.status)) ? 1200 : 10000;
 };
 const refresh = poll({
@@ -138,6 +169,8 @@ const open = asked => {
   show(null);
   refresh();
 };
+for (const radio of root.querySelectorAll('.sizes input')) radio.addEventListener('change', () => { size = radio.value; resize(); });
+new ResizeObserver(resize).observe($('.frame'));
 window.addEventListener('atelier:grid', event => open(event.detail));
 window.addEventListener('atelier:deleted', () => { version = ''; painted = ''; });
 open(parameters().get('grid'));

@@ -90,7 +90,8 @@ const about = run => {
       ...facts.map(fact => make('span', { text: fact }))));
 };
 const meter = run => make('div', { class: 'meter', role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-valuenow': Math.round(share(run)) }, make('i', { style: `width:${share(run)}%` }));
-const block = run => make('article', { 'aria-busy': is_going(run) ? 'true' : null }, about(run), is_going(run) ? meter(run) : null,
+const waits = run => ['sending', 'queued'].includes(run.status) && !run.pictures.length;
+const block = run => make('article', { class: waits(run) ? 'waiting' : null, 'aria-busy': is_going(run) ? 'true' : null }, about(run), is_going(run) ? meter(run) : null,
   run.problem ? problem(run) : make('div', { class: 'tiles', style: `--tile:${TILE[run.count] || 190}px` }),
   ...run.notes.map(note => make('p', { class: 'note', text: note })));
 
@@ -101,6 +102,7 @@ const move_on = (entry, run) => {
   head.replaceWith(about(run));
   if (focused) entry.node.querySelector('.about button')?.focus({ preventScroll: true });
   const bar = entry.node.querySelector('.meter');
+  entry.node.classList.toggle('waiting', waits(run));
   bar.setAttribute('aria-valuenow', Math.round(share(run)));
   bar.firstElementChild.style.width = `${share(run)}%`;
 };

@@ -1,4 +1,4 @@
-const { make, get, post, ago, bytes, toast, confirm, tell, address, open_run } = atelier;
+const { make, get, post, ago, bytes, toast, confirm, tell, address, open_run, open_tab, find_pictures, compare_checkpoints } = atelier;
 const panel = element.querySelector('.lora-panel');
 // What is open: a LoRA, or only the checkpoints of a training; what comes after it is asked for in its own time.
 let lora = null, making = null, pictures = [], library = null, at = 0;
@@ -82,12 +82,18 @@ const publish = () => {
   tell('publish', { lora, samples: making?.samples || [], pictures });
 };
 
+const open_dataset = async () => {
+  if (!await say(() => get(`/api/datasets/${lora.dataset_id}`))) return;
+  const { dataset_id } = lora;
+  leave(() => { open_tab('train'); tell('dataset-made', dataset_id); });
+};
+
 // ---------------------------------------------------------------- painting
 
 const facts = () => make('dl', {}, ...fact('Base model', lora.base_model),
   ...fact('Trigger word', lora.trigger_word && link(lora.trigger_word, () => copy(lora.trigger_word))),
   ...fact('Run', lora.run_id ? link('Open its run', () => leave(() => open_run(lora.run_id))) : 'Imported'),
-  ...fact('Dataset', lora.dataset), ...fact('Steps', lora.steps?.toLocaleString()), ...fact('Rank', lora.rank),
+  ...fact('Dataset', lora.dataset && link(lora.dataset, open_dataset)), ...fact('Steps', lora.steps?.toLocaleString()), ...fact('Rank', lora.rank),
   ...fact('Size', bytes(lora.bytes)), ...fact('Made', ago(lora.created_at)),
   ...fact('Published', lora.published && make('a', { class: 'link', href: lora.published, target: '_blank', rel: 'noopener', text: 'On Hugging Face' })));
 const form = () => {
@@ -133,16 +139,17 @@ const paint_rest = () => {
   const rest = panel.querySelector('.rest'), parts = [];
   if (!rest) return;
   if (pictures.length) parts.push(make('section', { 'aria-label': 'Pictures made with it' }, make('h3', { text: 'Pictures made with it' }), make('p', { text: 'The newest ones. Open one to make it the thumbnail.' }),
-    make('div', { class: 'pictures' }, ...pictures.map((picture, index) => shot(picture.thumb, `Picture ${index + 1}`, { image_id: picture.image_id })))));
+    make('div', { class: 'pictures' }, ...pictures.map((picture, index) => shot(picture.thumb, `Picture ${index + 1}`, { image_id: picture.image_id }))),
+    button('All of them in the Gallery', () => { const { key } = lora; leave(() => find_pictures({ with: key })); }, 'small all')));
   if (making?.checkpoints.length) {
     const steps = [...new Set([...making.samples, ...making.checkpoints].map(each => each.step))].sort((a, b) => a - b), prompts = [...new Set(making.samples.map(each => each.prompt))];
     parts.push(make('section', { 'aria-label': 'Checkpoints' }, make('h3', { text: 'Checkpoints beside each other' }), make('p', { text: 'The same prompt and seed at every step. A promoted one becomes a LoRA of its own, whatever becomes of the run.' }),
+      making.checkpoints.length > 1 ? button('Compare them with prompts of your own', () => leave(() => compare_checkpoints(making.run_id)), 'small compare') : null,
       make('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Samples by step and prompt' }, make('table', {},
         make('thead', {}, make('tr', {}, make('th', { scope: 'col', text: 'Checkpoint' }), ...prompts.map(prompt => make('th', { scope: 'col', text: prompt })))),
         make('tbody', {}, ...steps.map(step => checkpoint_row(step, prompts)))))));
   }
   rest.replaceChildren(...parts);
-  rest.style.cssText = 'display:grid;gap:24px';
 };
 
 panel.addEventListener('click', event => { if (event.target === panel) panel.close(); });

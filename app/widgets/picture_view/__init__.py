@@ -6,7 +6,8 @@ from app.widgets import widget
 
 
 def picture_view() -> gr.HTML:
-    """Return the view. It opens on the window's event 'atelier:picture' with {ids, at, near_end}.
+    """Return the view. It opens on the window's event 'atelier:picture' with {ids, at}; a wall adds `near_end`, a
+    function that asks for more, and a grid `captions`, the `places` of its pictures and how many lie `across`.
 
     Triggers 'reuse' with {"image_id", "part"}. It stands beside the tabs: a dialog inside a hidden tab would stay
     hidden.

@@ -129,10 +129,18 @@ def test_checkpoints_of_a_run_are_compared(studio: Studio, storage: Storage, own
         keys.progress, Progress.model_validate(progress(keys.run_id).model_dump() | {"checkpoints": kept})
     )
 
-    plan = studio.grids.outlook(owner, wish(axis("checkpoint", "all", run_id=keys.run_id), with_none=True)).plan
+    storage.loras.put(kept[0].key, b"x")
+
+    asked = wish(axis("checkpoint", "all", run_id=keys.run_id), with_none=True)
+    plan = studio.grids.outlook(owner, asked).plan
 
     assert plan.axes[0].labels == ["No LoRA", "Step 100", "Step 200"]
+    assert (plan.axes[0].run_id, plan.axes[0].steps) == (keys.run_id, [0, 100, 200])
     assert [[use.key for use in cell.loras] for cell in plan.cells] == [[], [kept[0].key], [kept[1].key]]
+    grid_id = studio.grids.start(owner, asked)
+    assert studio.grids.open(owner, grid_id).promoted == {}
+    best = studio.loras.promote(owner, keys.run_id, 100)
+    assert studio.grids.open(owner, grid_id).promoted == {100: best.record.id}
     with pytest.raises(InvalidRequest, match="no checkpoint of step 150; it has 100, 200"):
         studio.grids.outlook(owner, wish(axis("checkpoint", "150", run_id=keys.run_id)))
 

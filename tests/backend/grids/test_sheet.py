@@ -19,13 +19,15 @@ def colours(sheet: Image.Image) -> set[tuple[int, int, int]]:
 def test_every_cell_is_in_its_place_and_a_missing_one_is_grey() -> None:
     cells = [picture("red"), picture("lime"), picture("blue"), None]
     sheet = Image.open(
-        io.BytesIO(draw_sheet(title="A title", columns=["1", "2"], rows=["a", "b"], shape=(64, 64), cells=cells))
+        io.BytesIO(
+            draw_sheet(title="A title", about="x", columns=["1", "2"], rows=["a", "b"], shape=(64, 64), cells=cells)
+        )
     )
     assert colours(sheet) >= {(255, 0, 0), (0, 255, 0), (0, 0, 255), (228, 228, 231), (255, 255, 255)}
-    right, bottom = sheet.width - 24, sheet.height - 24
-    assert sheet.getpixel((right - 130, bottom - 130)) == (255, 0, 0)
-    assert sheet.getpixel((right - 10, bottom - 130)) == (0, 255, 0)
-    assert sheet.getpixel((right - 130, bottom - 10)) == (0, 0, 255)
+    right, bottom = sheet.width - 32, sheet.height - 32
+    assert sheet.getpixel((right - 280, bottom - 280)) == (255, 0, 0)
+    assert sheet.getpixel((right - 10, bottom - 280)) == (0, 255, 0)
+    assert sheet.getpixel((right - 280, bottom - 10)) == (0, 0, 255)
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(1, 1), (24, 4), (2, 24), (100, 1)])
@@ -35,6 +37,7 @@ def test_a_sheet_stays_of_a_size_that_can_be_opened(columns: int, rows: int) -> 
         io.BytesIO(
             draw_sheet(
                 title=words,
+                about=words,
                 columns=[words] * columns,
                 rows=[words] * rows,
                 shape=(1024, 640),
