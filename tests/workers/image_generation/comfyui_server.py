@@ -24,8 +24,8 @@ STEP_S = 0.01
 
 
 class Server:
-    def __init__(self, folders: tuple[Path, Path], script: Path, models: Path | None) -> None:
-        (self.input, self.output), self.script, self.models = folders, script, models
+    def __init__(self, folders: tuple[Path, Path, Path], script: Path, models: Path | None) -> None:
+        (self.input, self.output, self.temp), self.script, self.models = folders, script, models
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.flags: dict[str, dict[str, Any]] = {}
         self.pending: list[dict[str, Any]] = []
@@ -252,6 +252,7 @@ class Server:
             pixels = random.Random(seeds[0]).randbytes(size["width"] * size["height"] * 3)
             image = Image.frombytes("RGB", (size["width"], size["height"]), pixels)
         image.save(self.output / name)
+        image.save(self.temp / "ComfyUI_temp_hxqzt_00001_.png")  # as a PreviewImage beside it would
         return {save: {"images": [{"filename": name, "subfolder": "", "type": "output"}]}}
 
     # -------------------------------------------------------------------------------- the websocket
@@ -297,12 +298,13 @@ def main() -> None:
     parser.add_argument("--models", type=Path)
     parser.add_argument("--input-directory", type=Path)
     parser.add_argument("--output-directory", type=Path)
+    parser.add_argument("--temp-directory", type=Path)
     arguments, _ = parser.parse_known_args()
     if arguments.script.with_suffix(".broken").exists():
         sys.exit("Torch not compiled with CUDA enabled")
 
     async def run() -> None:
-        folders = (arguments.input_directory, arguments.output_directory)
+        folders = (arguments.input_directory, arguments.output_directory, arguments.temp_directory)
         await serve(Server(folders, arguments.script, arguments.models), arguments.port)
 
     asyncio.run(run())

@@ -116,6 +116,27 @@ def test_each_picture_is_asked_for_with_words_of_its_own(studio: Studio) -> None
     assert ["a cat" in graphs[0], "a car" in graphs[1], "a cat" in graphs[1]] == [True, True, False]
 
 
+def test_the_phases_do_not_go_back_between_two_pictures(studio: Studio) -> None:
+    studio.draw()
+    assert studio.draw(1, 2, 3).loadings == 1
+
+
+def test_a_base_model_that_this_comfyui_is_too_old_for_is_refused(studio: Studio) -> None:
+    spec = load_base_model("flux2-klein-4b")
+    assert "FLUX.2 klein 4B needs ComfyUI 0.9.2 or newer; this worker has 0.3.76." in studio.refusal(
+        EngineError, spec=spec
+    )
+    assert not studio.received("prompt")
+    assert len(studio.draw(spec=spec.model_copy(update={"comfyui_since": "0.3.76"})).pictures) == 1
+
+
+def test_what_a_workflow_has_no_place_for_is_said(studio: Studio) -> None:
+    spec = load_base_model("flux1-schnell")
+    log = studio.draw(1, 2, spec=spec, guidance=3.5, negative_prompt="")
+    assert set(log.notes) == {"The workflow shows no place for the guidance: its own stays."}
+    assert studio.draw(spec=spec, guidance=1.0).notes == []
+
+
 def test_each_seed_becomes_a_picture_with_its_graph(studio: Studio) -> None:
     log = studio.draw(3, 2**64 - 1)
     assert [(picture.index, picture.seed, picture.sampler) for picture in log.pictures] == [
@@ -143,7 +164,7 @@ def test_nothing_stays_behind_in_comfyui(studio: Studio) -> None:
     studio.draw(1)
     process = studio.engine._process
     assert process
-    assert list(process.output.iterdir()) == []
+    assert [path for path in process.folder.rglob("*") if path.is_file()] == []
     assert studio.received("forgotten") == [prompt["prompt_id"] for prompt in studio.received("prompt")]
 
 
@@ -239,7 +260,8 @@ def test_memory_is_freed_and_the_prompt_tried_once_more(studio: Studio) -> None:
     studio.follow({"do": "fail", "type": "torch.OutOfMemoryError"})
     assert len(studio.draw().pictures) == 1
     assert studio.received("free") == [{"unload_models": True, "free_memory": True}]
-    studio.follow(*2 * [{"do": "fail", "type": "torch.OutOfMemoryError"}])
+    later_torch = {"do": "fail", "type": "torch.AcceleratorError", "message": "CUDA error: out of memory"}
+    studio.follow({"do": "fail", "type": "torch.OutOfMemoryError"}, later_torch)
     assert "out of memory in SamplerCustomAdvanced (13)" in studio.refusal(OutOfMemory)
 
 
@@ -396,9 +418,10 @@ def test_a_lora_for_a_larger_model_is_refused_before_anything_is_drawn(studio: S
     model.unlink()
 
 
-def test_a_lora_of_another_size_is_refused(studio: Studio) -> None:
+@pytest.mark.parametrize("kind", ["lora", "glora"])
+def test_a_lora_of_another_size_is_refused(studio: Studio, kind: str) -> None:
     studio.follow(
-        {"log": ["ERROR lora diffusion_model.single_blocks.0.linear1.weight shape '[9216, 3072]' is invalid"]}
+        {"log": [f"ERROR {kind} diffusion_model.single_blocks.0.linear1.weight shape '[9216, 3072]' is invalid"]}
     )
-    said = studio.refusal(LoraRejected, loras=[studio.lora("large")])
-    assert "'large' does not fit FLUX.1-dev: 'diffusion_model.single_blocks.0.linear1.weight'" in said
+    said = studio.refusal(LoraRejected, loras=[studio.lora("large" + kind)])
+    assert f"'large{kind}' does not fit FLUX.1-dev: 'diffusion_model.single_blocks.0.linear1.weight'" in said

@@ -82,7 +82,9 @@ def check_outcome(history: History) -> None:
     """Raise what a prompt ended with, unless it is a picture."""
     if history.outcome == "interrupted":
         raise EngineError("The prompt was interrupted in ComfyUI, and not by Cancel.", "Try again.")
-    if history.outcome == "error" and "OutOfMemory" in history.error_type:
+    # Later versions of torch tell some of it as an AcceleratorError.
+    lacks_memory = "OutOfMemory" in history.error_type or "out of memory" in history.error.lower()
+    if history.outcome == "error" and lacks_memory:
         raise OutOfMemory(
             f"The GPU ran out of memory in {history.node}.", "Ask for a smaller picture, or use a larger GPU."
         )
