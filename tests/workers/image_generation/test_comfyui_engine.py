@@ -196,6 +196,45 @@ def test_a_picture_to_start_from_is_handed_over_and_removed(studio: Studio) -> N
     assert list((process.folder / "input").iterdir()) == []
 
 
+# ------------------------------------------------------------------------------------------------ as it was recorded
+
+
+@pytest.mark.parametrize("version", ["0.3.76", "0.33.0"])
+@pytest.mark.parametrize("name", ["success", "success without metadata"])
+def test_what_each_version_says_of_a_success_is_followed(studio: Studio, version: str, name: str) -> None:
+    studio.follow({"replay": [version, name]})
+    log = studio.draw()
+    assert len(log.pictures) == 1
+    assert len(log.previews) == 1
+    assert log.steps[0] == (30 // 4, 30)  # the first of the four steps that were recorded
+    assert log.steps[-1] == (30, 30)
+
+
+@pytest.mark.parametrize("version", ["0.3.76", "0.33.0"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("failed", "ComfyUI failed in Trouble (13): ValueError: it broke"),
+        ("interrupted", "was interrupted in ComfyUI, and not by Cancel"),
+        ("refused: value not in list", "UNETLoader (1).unet_name: Value not in list, got 'gone.safetensors'"),
+        ("refused: unknown node", "NoSuchNode"),
+        ("refused: no output", "Prompt has no outputs"),
+        ("refused: editor's format", "ComfyUI refused the workflow: "),
+        ("one output dropped", "SaveImage (14).images: Return type mismatch between linked nodes"),
+    ],
+)
+def test_what_each_version_says_of_a_failure_is_told(studio: Studio, version: str, name: str, said: str) -> None:
+    studio.follow({"replay": [version, name]})
+    assert said in studio.refusal(EngineError)
+
+
+@pytest.mark.parametrize("version", ["0.3.76", "0.33.0"])
+def test_what_each_version_says_of_too_little_memory_is_heeded(studio: Studio, version: str) -> None:
+    studio.follow({"replay": [version, "out of memory"]})
+    assert len(studio.draw().pictures) == 1
+    assert studio.received("free") == [{"unload_models": True, "free_memory": True}]
+
+
 # ------------------------------------------------------------------------------------------------ races
 
 
