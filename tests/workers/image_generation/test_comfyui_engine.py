@@ -432,6 +432,18 @@ def test_a_lora_for_another_model_is_refused_now_and_later(studio: Studio) -> No
     assert len(studio.draw(loras=[good]).pictures) == 1
 
 
+def test_what_the_log_says_while_loading_ends_the_prompt_before_it_is_drawn(studio: Studio) -> None:
+    studio.draw()
+    foreign = studio.lora("found early", prefix="other.")
+    unmatched = [f"lora key not loaded: {name}" for name in lora_tensors(prefix="other.")]
+    studio.follow({**SLOW, "log": unmatched}, {**SLOW, "log": ["unet missing: ['img_in.weight']"]})  # 8 s each
+    since = time.monotonic()
+    assert "'found early' was made for another" in studio.refusal(LoraRejected, loras=[foreign])
+    assert "unet lacks 1 tensors" in studio.refusal(WeightsError)
+    assert time.monotonic() - since < 6
+    assert len(studio.draw().pictures) == 1
+
+
 def test_a_lora_that_loses_a_few_layers_is_drawn_with(studio: Studio) -> None:
     names = sorted(lora_tensors())
     for homeless, drawn in ((names[:2], True), (names[:4], False)):

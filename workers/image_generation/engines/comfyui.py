@@ -159,6 +159,7 @@ class ComfyUIEngine:
                 process,
                 rendered,
                 follower,
+                lambda: self._check_remarks(process, drawing),
                 load_timeout_s=self._picture_timeout_s if warm else self._load_timeout_s,
                 picture_timeout_s=self._picture_timeout_s,
             )
@@ -166,6 +167,9 @@ class ComfyUIEngine:
             await self._check_remarks(process, drawing)
             path = drawing.folder / f"{picture.index}.png"
             await asyncio.to_thread(take_picture, process.output, history, rendered.save_node, path)
+        except WeightsError:
+            await process.end()  # it would go on with what it has
+            raise
         finally:
             await asyncio.to_thread(remove_files, process.folder, prefix)
         process.base_model = drawing.spec.id
@@ -196,7 +200,6 @@ class ComfyUIEngine:
         """Raise what ComfyUI only wrote into its log."""
         remarks = process.remarks
         if remarks.missing_weights:
-            await process.end()  # it would go on with what it has
             raise WeightsError(
                 f"The weights of {drawing.spec.name} are incomplete: {remarks.missing_weights}.",
                 "Remove the file from the volume and let it be fetched again; a shard alone can't be used.",
