@@ -94,7 +94,7 @@ def test_what_is_asked_lands_in_the_graph_with_or_without_titles(base_model: str
         assert asked in values
     sized = [node["inputs"] for node in rendered.graph.values() if "width" in node["inputs"]]
     assert sized and all((inputs["width"], inputs["height"]) == (832, 1216) for inputs in sized)
-    expected = set() if base_model in ("sdxl", "sd35-large", "flux2-klein-4b") else {"negative_prompt"}
+    expected = set() if spec.negative_prompt else {"negative_prompt"}
     assert set(rendered.left_out) == expected | ({"guidance"} if base_model == "flux1-schnell" else set())
     assert rendered.sampler
     assert rendered.samplers
