@@ -40,6 +40,7 @@ class Report:
         self._log_stored_at = 0.0
         self._preview: bytes | None = None  # not stored yet
         self._has_preview = False
+        self._preview_index = 0
         self._takes_wishes = False
         self.checkpoints: list[Checkpoint] = []
         self.samples: list[Sample] = []
@@ -91,9 +92,9 @@ class Report:
         """Say whether somebody may ask for a checkpoint or for samples from now on."""
         self._takes_wishes, self._changed = does, True
 
-    def preview(self, jpeg: bytes) -> None:
-        """Show what the picture being drawn looks like so far, in place of what was shown before."""
-        self._preview, self._has_preview, self._changed = jpeg, True, True
+    def preview(self, index: int, jpeg: bytes) -> None:
+        """Show what picture `index` looks like so far, in place of what was shown before."""
+        self._preview, self._preview_index, self._has_preview, self._changed = jpeg, index, True, True
 
     def log(self, line: str) -> None:
         """Add a line to the run's log."""
@@ -151,6 +152,7 @@ class Report:
             seconds_left=left,
             message=self._message,
             preview_key=self._keys.preview if self._has_preview else None,
+            preview_index=self._preview_index,
             takes_wishes=self._takes_wishes,
             checkpoints=list(self.checkpoints),
             samples=list(self.samples),

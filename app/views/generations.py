@@ -28,7 +28,8 @@ class GenerationView(View):
     height: int
     count: int
     pictures: list[PictureView]  # those that are finished, in order
-    preview: str  # the one being drawn, as far as it has come
+    preview: str  # one being drawn, as far as it has come
+    preview_index: int  # which of the pictures that is
     notes: list[str]
     problem: Problem | None
 
@@ -81,6 +82,7 @@ class GenerationViews(Views):
             count=len(made.images) if made else settings.count if settings else 1,
             pictures=self._made(state, request) if made else self._drawn(request, settings, going),
             preview=self._preview(going),
+            preview_index=progress.preview_index if progress else 0,
             notes=list(made.notes) if made else [],
             problem=problem_of(state),
         )

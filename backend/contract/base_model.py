@@ -127,3 +127,4 @@ class BaseModelSpec(Message):
     ai_toolkit: dict[str, Any] = {}
     workflow: dict[str, Any] = {}
     workflow_inputs: dict[str, str] = {}
+    comfyui_since: str = Field("", pattern=r"^(\d+\.\d+\.\d+)?$")  # the first version of ComfyUI that knows it

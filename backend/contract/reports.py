@@ -54,6 +54,7 @@ class Progress(Message):
     seconds_left: float | None = None
     message: str = ""
     preview_key: StorageKey | None = None  # the picture so far; its content changes under the same key
+    preview_index: int = 0  # which of the run's pictures that is
     takes_wishes: bool = False  # whether it saves and samples in between when somebody asks
     checkpoints: list[Checkpoint] = []
     samples: list[Sample] = []

@@ -34,8 +34,9 @@ def test_what_is_drawn_so_far_is_shown_under_an_address_of_its_own(
     browser: TestClient, past: Past, storage: Storage
 ) -> None:
     keys = past.generation("a cat")
-    at_work(storage, keys, preview_key=keys.preview)
+    at_work(storage, keys, preview_key=keys.preview, preview_index=2)
     before = shown(browser, keys)["preview"]
+    assert shown(browser, keys)["preview_index"] == 2
     at_work(storage, keys, preview_key=keys.preview, seq=8)
 
     assert before.endswith("/preview.jpg?version=7")

@@ -58,20 +58,21 @@ def test_the_trainer_image_has_every_folder_its_worker_imports(tmp_path: Path) -
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A folder laid out like the image, with a Python that only writes down what it is asked to run."""
-    folder = tmp_path / "lora-atelier" / "workers" / "training"
-    folder.mkdir(parents=True)
-    shutil.copy(ROOT / "workers/training/start.sh", folder)
+    """A folder laid out like the images, with a Python that only writes down what it is asked to run."""
+    for script in SCRIPTS:
+        folder = tmp_path / "lora-atelier" / "workers" / name_of(script)
+        folder.mkdir(parents=True)
+        shutil.copy(script, folder)
     python = tmp_path / "python"
-    python.write_text('#!/bin/sh\necho "$PWD: $*" >> "$CALLS"\n')
+    python.write_text('#!/bin/sh\necho "$PWD: $*" >> "$CALLS"\n[ "$*" != "-m $FAILS" ]\n')
     python.chmod(0o755)
     return tmp_path
 
 
-def start(image: Path, **environment: str) -> tuple[list[str], str]:
+def start(image: Path, worker: str = "training", **environment: str) -> tuple[list[str], str]:
     calls = image / "calls"
     ended = run(
-        image / "lora-atelier/workers/training/start.sh",
+        image / "lora-atelier/workers" / worker / "start.sh",
         ATELIER_PYTHON=str(image / "python"),
         ATELIER_VOLUME=str(image / "volume"),
         CALLS=str(calls),
@@ -97,6 +98,14 @@ def test_what_is_fetched_ahead_can_be_chosen(image: Path, models: str, fetched: 
     calls, _ = start(image, PREFETCH_MODELS=models)
     assert len(calls) == 1 + len(fetched)
     assert all(call.endswith(expected) for call, expected in zip(calls[1:], fetched, strict=True))
+
+
+@pytest.mark.parametrize("fails", ["", "workers.image_generation.links"])
+def test_the_image_worker_links_what_there_is_and_takes_jobs_whatever_came_of_it(image: Path, fails: str) -> None:
+    here = image / "lora-atelier"
+    calls, said = start(image, "image_generation", FAILS=fails)
+    assert calls == [f"{here}: -m workers.image_generation.links", f"{here}: -u -m workers.image_generation"]
+    assert ("could not be linked" in said) == bool(fails)
 
 
 def test_a_healthy_worker_has_no_problems_and_an_ill_one_says_which(tmp_path: Path) -> None:

@@ -250,6 +250,9 @@ def explain_refusal(status: int, said: Mapping[str, Any], text: str) -> str:
         return f"{'; '.join(problems[:_EXPLAINED])}{more}."
     error = said.get("error")
     if isinstance(error, Mapping):
+        about = error.get("extra_info") or {}
+        if error.get("type") == "missing_node_type" and about.get("class_type"):
+            return f"this worker's ComfyUI has no node '{about['class_type']}', titled '{about.get('node_title')}'."
         return " ".join(str(error.get(name) or "") for name in ("message", "details")).strip()
     return f"{error or text[:300] or 'no reason given'} (HTTP {status})"
 

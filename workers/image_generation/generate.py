@@ -25,7 +25,14 @@ from workers.image_generation.engines.diffusers import DiffusersEngine
 from workers.image_generation.init_image import fetch_init_image
 from workers.image_generation.links import link_weights
 from workers.image_generation.loras import CachedLora, LoraCache
-from workers.image_generation.picture_file import LoraNote, Recipe, encode_picture, model_hash, parameters_text
+from workers.image_generation.picture_file import (
+    LoraNote,
+    Recipe,
+    encode_picture,
+    model_hash,
+    parameters_text,
+    picture_size,
+)
 from workers.image_generation.workflow import workflow_of
 from workers.runtime import Run, Work
 from workers.weights import fetch_weights
@@ -92,7 +99,7 @@ class ImageGeneration:
             images=images,
             seconds=round(time.monotonic() - started_at, 2),
             phases=run.report.phases,
-            notes=notes,
+            notes=[*notes, *delivery.notes],
         )
 
 
@@ -105,6 +112,7 @@ class Delivery:
         self._loras = loras
         self._uploads: list[asyncio.Task[GeneratedImage]] = []
         self._generating_since = 0.0
+        self.notes: list[str] = []
 
     async def images(self) -> list[GeneratedImage]:
         """Wait until everything is stored and return it in order."""
@@ -132,27 +140,31 @@ class Delivery:
         self._uploads.append(asyncio.create_task(asyncio.to_thread(self._store, picture)))
 
     def preview(self, index: int, jpeg: bytes) -> None:
-        self._run.report.preview(jpeg)
+        self._run.report.preview(index, jpeg)
+
+    def note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
 
     def log(self, line: str) -> None:
         self._run.report.log(line)
 
     def _store(self, picture: Picture) -> GeneratedImage:
         """Store picture, thumbnail and then the record, which says that the other two are there. Blocks."""
-        drawing, outputs = self._drawing, self._run.storage.outputs
-        request = self._run.request
+        request, outputs = self._run.request, self._run.storage.outputs
         keys = ImageKeys.of_run(request.owner, self._run.keys.run_id, picture.index, request.output_format)
         texts = {"parameters": self._parameters(picture), **picture.texts}
         encoded = encode_picture(picture.path, texts, request.output_format, request.output_quality)
         outputs.put(keys.image, encoded)
         outputs.put(keys.thumb, thumbnail(encoded))
         outputs.put_message(keys.record, self._record(picture, keys))
+        width, height = picture_size(picture.path)  # a workflow may enlarge what it has drawn
         return GeneratedImage(
             key=keys.image,
             url=outputs.presign(keys.image),
             thumb_key=keys.thumb,
-            width=drawing.width,
-            height=drawing.height,
+            width=width,
+            height=height,
             seed=picture.seed,
         )
 

@@ -79,6 +79,12 @@ def parameters_text(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
+def picture_size(picture: Path) -> tuple[int, int]:
+    """Return the width and height of a picture in pixels."""
+    with Image.open(picture) as image:
+        return image.size
+
+
 def encode_picture(picture: Path, texts: Mapping[str, str], output_format: OutputFormat, quality: int) -> bytes:
     """Return a picture as a file with these texts and the mark of AI-made media; `quality` is 1 to 100, not of a PNG.
 

@@ -15,8 +15,16 @@ from pydantic import ValidationError
 from backend.base_models import load_base_model
 from backend.contract import BaseModelSpec, GenerationRequest, explain
 from backend.errors import AtelierError, InvalidRequest
-from workers.image_generation.workflow_nodes import ADDED, LoraName, chain_loras, start_from_picture
-from workers.image_generation.workflow_trace import FIELDS, Field, Graph, trace_workflow
+from workers.image_generation.workflow_graph import Graph
+from workers.image_generation.workflow_nodes import (
+    ADDED,
+    LoraName,
+    chain_loras,
+    move_stages,
+    refuse_absent_pictures,
+    start_from_picture,
+)
+from workers.image_generation.workflow_trace import FIELDS, Field, trace_workflow
 
 
 class Asked(NamedTuple):
@@ -65,6 +73,7 @@ def render(spec: BaseModelSpec, asked: Asked) -> Rendered:
     trace = trace_workflow(spec)
     graph: Graph = copy.deepcopy(spec.workflow)
     left_out: list[Field] = []
+    move_stages(graph, trace, asked.steps)
     for field in FIELDS:
         value, places = getattr(asked, field), trace.places[field]
         if value in (None, ""):
@@ -76,6 +85,7 @@ def render(spec: BaseModelSpec, asked: Asked) -> Rendered:
             graph[place.node]["inputs"][place.input] = max(1.0, value) if place.input == "cfg" else value
     if asked.init_image:
         start_from_picture(graph, trace, asked.init_image, asked.denoise, asked.batch_size or 1, spec)
+    refuse_absent_pictures(graph, trace, asked.init_image, spec)
     chain_loras(graph, trace, asked.loras, spec)
     names = [graph[place.node]["inputs"][place.input] for place in trace.places["sampler"]]
     return Rendered(graph, trace.save_node, trace.samplers, names[0] if names else "", tuple(left_out))

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 from backend.contract import BaseModelSpec
 from backend.errors import BaseModelRejected
-from workers.image_generation.workflow_trace import Field, Graph, Trace, is_link
+from workers.image_generation.workflow_graph import Graph, is_link, title_of
+from workers.image_generation.workflow_trace import Field, Trace
 
 # What needs no place in a workflow: nodes are added for it.
 ADDED: tuple[Field, ...] = ("init_image", "denoise")
+_PICTURE_LOADERS = ("LoadImage", "LoadImageMask")
 _LONGEST_SCHEDULE = 4096  # steps; what ComfyUI's nodes take at most
 
 
@@ -66,6 +68,37 @@ def start_from_picture(
             graph[sampler]["inputs"]["latent_image"] = [latent, 0]
     if not trace.places["denoise"] and denoise is not None and denoise < 1:
         _shorten_schedules(graph, trace, denoise, spec)
+
+
+def refuse_absent_pictures(graph: Graph, trace: Trace, picture: str, spec: BaseModelSpec) -> None:
+    """Raise BaseModelRejected for a workflow that loads a picture of its author's: it isn't on a worker."""
+    starts = {place.node for place in trace.places["init_image"]}
+    for node, about in graph.items():
+        if about["class_type"] not in _PICTURE_LOADERS or is_link(about["inputs"].get("image")):
+            continue
+        if node in starts and not picture:
+            raise BaseModelRejected(
+                f"The workflow of {spec.id} starts from a picture, and none was given.",
+                "Choose a picture to start from.",
+            )
+        if (name := about["inputs"].get("image")) != picture:
+            title = title_of(graph, node)
+            raise BaseModelRejected(
+                f"The workflow of {spec.id} loads '{name}' in its node '{title}'; a worker has no such picture.",
+                f'Take that node out, or write init_image = "{title}.image" under [workflow_inputs] and give a picture '
+                "with each prompt.",
+            )
+
+
+def move_stages(graph: Graph, trace: Trace, steps: int | None) -> None:
+    """Let samplers that share one schedule hand over at the same part of it when it gets another number of steps."""
+    before = next((graph[place.node]["inputs"][place.input] for place in trace.places["steps"]), None)
+    if not steps or not isinstance(before, int) or before < 1:
+        return
+    for place in trace.stages:
+        at = graph[place.node]["inputs"][place.input]
+        if isinstance(at, int) and at < before:  # else it means the end
+            graph[place.node]["inputs"][place.input] = round(at * steps / before)
 
 
 def _shorten_schedules(graph: Graph, trace: Trace, denoise: float, spec: BaseModelSpec) -> None:

@@ -35,8 +35,9 @@ const picture_tile = (run, picture, index) => {
   // While its run goes on, the next look finds what is still on its way to storage.
   image.addEventListener('error', () => {
     const entry = shown.get(key_of(run)), going = entry && is_going(entry.run);
-    tile.replaceWith(going ? making_tile(run, '') : make('div', { class: 'tile gone', style: shape(picture), text: 'Deleted' }));
     if (going) entry.tiles[index] = '';
+    if (going && tile.preview) return;
+    (tile.preview || tile).replaceWith(going ? making_tile(run, '') : make('div', { class: 'tile gone', style: shape(picture), text: 'Deleted' }));
   });
   return tile;
 };
@@ -49,10 +50,17 @@ const show_preview = (tile, preview) => {
   next.onload = () => { image.src = preview; };
   next.src = preview;
 };
+// What a picture looked like so far stays until it is there itself: it may still be on its way to storage.
+const wait_behind = (preview, tile) => {
+  const image = tile.querySelector('img');
+  tile.preview = preview;
+  image.loading = 'eager';
+  image.addEventListener('load', () => { preview.replaceWith(tile); tile.preview = null; }, { once: true });
+};
 // What each tile shows, as a word that changes when the tile has to.
 const tile_kind = (run, index) => {
   if (run.pictures[index]) return `picture ${run.pictures[index].image_id}`;
-  return run.preview && index === run.pictures.length ? 'preview' : 'waiting';
+  return run.preview && index === run.preview_index ? 'preview' : 'waiting';
 };
 const put_tiles = (entry, run) => {
   const box = entry.node.querySelector('.tiles');
@@ -64,8 +72,10 @@ const put_tiles = (entry, run) => {
       tile.run = run;
       continue;
     }
-    const fresh = kind.startsWith('picture') ? picture_tile(run, run.pictures[index], index) : making_tile(run, kind === 'preview' ? run.preview : '');
-    tile ? tile.replaceWith(fresh) : box.append(fresh);
+    const is_picture = kind.startsWith('picture');
+    const fresh = is_picture ? picture_tile(run, run.pictures[index], index) : making_tile(run, kind === 'preview' ? run.preview : '');
+    if (is_picture && tile?.querySelector('.preview')) wait_behind(tile, fresh);
+    else tile ? tile.replaceWith(fresh) : box.append(fresh);
     entry.tiles[index] = kind;
   }
   while (box.children.length > run.count) box.lastElementChild.remove();

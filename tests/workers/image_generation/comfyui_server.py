@@ -2,10 +2,13 @@
 
 Run as a program it takes ComfyUI's arguments, and `--script FILE`: a JSON list of what each prompt in turn shall do,
 used up across restarts. What it receives is appended to FILE.received, a JSON object a line.
+
+`{"replay": [VERSION, NAME]}` says what that version of ComfyUI said, as tests/data/comfyui_exchanges.json has it.
 """
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import io
 import json
@@ -21,11 +24,12 @@ from aiohttp import WSMsgType, web
 from PIL import Image
 
 STEP_S = 0.01
+EXCHANGES = Path(__file__).parents[2] / "data" / "comfyui_exchanges.json"
 
 
 class Server:
-    def __init__(self, folders: tuple[Path, Path], script: Path, models: Path | None) -> None:
-        (self.input, self.output), self.script, self.models = folders, script, models
+    def __init__(self, folders: tuple[Path, Path, Path], script: Path, models: Path | None) -> None:
+        (self.input, self.output, self.temp), self.script, self.models = folders, script, models
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self.flags: dict[str, dict[str, Any]] = {}
         self.pending: list[dict[str, Any]] = []
@@ -76,6 +80,13 @@ class Server:
         body = await request.json()
         does = self.next_in_script()
         self.note({"prompt": body, "does": does})
+        recorded = self.recorded(does)
+        if "status" in recorded:
+            return web.Response(
+                status=recorded["status"],
+                text=json.dumps(recorded["body"]) if isinstance(recorded["body"], dict) else recorded["body"],
+                content_type="application/json" if isinstance(recorded["body"], dict) else "text/plain",
+            )
         if does.get("do") == "refuse as text":
             return web.Response(status=500, text="500 Internal Server Error")
         if errors := self.node_errors(body["prompt"], does):
@@ -170,11 +181,39 @@ class Server:
                 await self.run(self.running)
                 self.running = None
 
+    def recorded(self, does: dict[str, Any]) -> dict[str, Any]:
+        if "replay" not in does:
+            return {}
+        version, name = does["replay"]
+        exchange: dict[str, Any] = json.loads(EXCHANGES.read_text())[version][name]
+        return exchange
+
+    async def replay(self, item: dict[str, Any], recorded: dict[str, Any], sampler: str) -> None:
+        """Say what was recorded; only the ids, and the picture, are this prompt's."""
+        before, now = recorded["prompt_id"], item["prompt_id"]
+        for message in recorded["messages"]:
+            if "base64" in message:
+                picture = base64.b64decode(message["base64"])
+                await self.send_bytes(item["client_id"], picture.replace(before.encode(), now.encode()))
+                continue
+            text = json.dumps(message).replace(before, now)
+            if message["type"] == "progress":
+                text = text.replace(f'"node": "{recorded["sampler"]}"', f'"node": "{sampler}"')
+            said = json.loads(text)
+            if said["type"] in ("execution_success", "execution_error", "execution_interrupted"):
+                entry = json.loads(json.dumps(recorded["history"][before]).replace(before, now))
+                if entry["outputs"]:
+                    entry["outputs"] = self.draw(item["prompt"], item["does"])
+                self.history[now] = entry
+            await self.send(item["client_id"], said["type"], said["data"])
+
     async def run(self, item: dict[str, Any]) -> None:
         does, graph, prompt_id = item["does"], item["prompt"], item["prompt_id"]
         for line in does.get("log", []):
             print(line, flush=True)
         sampler = next(node for node, about in graph.items() if "latent_image" in about["inputs"])
+        if recorded := self.recorded(does):
+            return await self.replay(item, recorded, sampler)
         steps = int(does.get("steps", 3))
         await self.say(item, "execution_start", {})
         await self.say(item, "executing", {"node": sampler})
@@ -252,6 +291,7 @@ class Server:
             pixels = random.Random(seeds[0]).randbytes(size["width"] * size["height"] * 3)
             image = Image.frombytes("RGB", (size["width"], size["height"]), pixels)
         image.save(self.output / name)
+        image.save(self.temp / "ComfyUI_temp_hxqzt_00001_.png")  # as a PreviewImage beside it would
         return {save: {"images": [{"filename": name, "subfolder": "", "type": "output"}]}}
 
     # -------------------------------------------------------------------------------- the websocket
@@ -297,12 +337,13 @@ def main() -> None:
     parser.add_argument("--models", type=Path)
     parser.add_argument("--input-directory", type=Path)
     parser.add_argument("--output-directory", type=Path)
+    parser.add_argument("--temp-directory", type=Path)
     arguments, _ = parser.parse_known_args()
     if arguments.script.with_suffix(".broken").exists():
         sys.exit("Torch not compiled with CUDA enabled")
 
     async def run() -> None:
-        folders = (arguments.input_directory, arguments.output_directory)
+        folders = (arguments.input_directory, arguments.output_directory, arguments.temp_directory)
         await serve(Server(folders, arguments.script, arguments.models), arguments.port)
 
     asyncio.run(run())

@@ -34,6 +34,7 @@ class Log:
         self.steps: list[tuple[int, int]] = []
         self.loadings = 0
         self.lines: list[str] = []
+        self.notes: list[str] = []
         self.begun = asyncio.Event()
         self.first_picture = asyncio.Event()
 
@@ -49,6 +50,9 @@ class Log:
     def picture(self, picture: Picture) -> None:
         self.pictures.append(picture)
         self.first_picture.set()
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
     def log(self, line: str) -> None:
         self.lines.append(line)

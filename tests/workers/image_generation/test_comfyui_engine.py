@@ -116,6 +116,27 @@ def test_each_picture_is_asked_for_with_words_of_its_own(studio: Studio) -> None
     assert ["a cat" in graphs[0], "a car" in graphs[1], "a cat" in graphs[1]] == [True, True, False]
 
 
+def test_the_phases_do_not_go_back_between_two_pictures(studio: Studio) -> None:
+    studio.draw()
+    assert studio.draw(1, 2, 3).loadings == 1
+
+
+def test_a_base_model_that_this_comfyui_is_too_old_for_is_refused(studio: Studio) -> None:
+    spec = load_base_model("flux2-klein-4b")
+    assert "FLUX.2 klein 4B needs ComfyUI 0.9.2 or newer; this worker has 0.3.76." in studio.refusal(
+        EngineError, spec=spec
+    )
+    assert not studio.received("prompt")
+    assert len(studio.draw(spec=spec.model_copy(update={"comfyui_since": "0.3.76"})).pictures) == 1
+
+
+def test_what_a_workflow_has_no_place_for_is_said(studio: Studio) -> None:
+    spec = load_base_model("flux1-schnell")
+    log = studio.draw(1, 2, spec=spec, guidance=3.5, negative_prompt="")
+    assert set(log.notes) == {"The workflow shows no place for the guidance: its own stays."}
+    assert studio.draw(spec=spec, guidance=1.0).notes == []
+
+
 def test_each_seed_becomes_a_picture_with_its_graph(studio: Studio) -> None:
     log = studio.draw(3, 2**64 - 1)
     assert [(picture.index, picture.seed, picture.sampler) for picture in log.pictures] == [
@@ -143,7 +164,7 @@ def test_nothing_stays_behind_in_comfyui(studio: Studio) -> None:
     studio.draw(1)
     process = studio.engine._process
     assert process
-    assert list(process.output.iterdir()) == []
+    assert [path for path in process.folder.rglob("*") if path.is_file()] == []
     assert studio.received("forgotten") == [prompt["prompt_id"] for prompt in studio.received("prompt")]
 
 
@@ -173,6 +194,45 @@ def test_a_picture_to_start_from_is_handed_over_and_removed(studio: Studio) -> N
     process = studio.engine._process
     assert process
     assert list((process.folder / "input").iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------ as it was recorded
+
+
+@pytest.mark.parametrize("version", ["0.3.76", "0.33.0"])
+@pytest.mark.parametrize("name", ["success", "success without metadata"])
+def test_what_each_version_says_of_a_success_is_followed(studio: Studio, version: str, name: str) -> None:
+    studio.follow({"replay": [version, name]})
+    log = studio.draw()
+    assert len(log.pictures) == 1
+    assert len(log.previews) == 1
+    assert log.steps[0] == (30 // 4, 30)  # the first of the four steps that were recorded
+    assert log.steps[-1] == (30, 30)
+
+
+@pytest.mark.parametrize("version", ["0.3.76", "0.33.0"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("failed", "ComfyUI failed in Trouble (13): ValueError: it broke"),
+        ("interrupted", "was interrupted in ComfyUI, and not by Cancel"),
+        ("refused: value not in list", "UNETLoader (1).unet_name: Value not in list, got 'gone.safetensors'"),
+        ("refused: unknown node", "NoSuchNode"),
+        ("refused: no output", "Prompt has no outputs"),
+        ("refused: editor's format", "ComfyUI refused the workflow: "),
+        ("one output dropped", "SaveImage (14).images: Return type mismatch between linked nodes"),
+    ],
+)
+def test_what_each_version_says_of_a_failure_is_told(studio: Studio, version: str, name: str, said: str) -> None:
+    studio.follow({"replay": [version, name]})
+    assert said in studio.refusal(EngineError)
+
+
+@pytest.mark.parametrize("version", ["0.3.76", "0.33.0"])
+def test_what_each_version_says_of_too_little_memory_is_heeded(studio: Studio, version: str) -> None:
+    studio.follow({"replay": [version, "out of memory"]})
+    assert len(studio.draw().pictures) == 1
+    assert studio.received("free") == [{"unload_models": True, "free_memory": True}]
 
 
 # ------------------------------------------------------------------------------------------------ races
@@ -239,7 +299,8 @@ def test_memory_is_freed_and_the_prompt_tried_once_more(studio: Studio) -> None:
     studio.follow({"do": "fail", "type": "torch.OutOfMemoryError"})
     assert len(studio.draw().pictures) == 1
     assert studio.received("free") == [{"unload_models": True, "free_memory": True}]
-    studio.follow(*2 * [{"do": "fail", "type": "torch.OutOfMemoryError"}])
+    later_torch = {"do": "fail", "type": "torch.AcceleratorError", "message": "CUDA error: out of memory"}
+    studio.follow({"do": "fail", "type": "torch.OutOfMemoryError"}, later_torch)
     assert "out of memory in SamplerCustomAdvanced (13)" in studio.refusal(OutOfMemory)
 
 
@@ -371,6 +432,18 @@ def test_a_lora_for_another_model_is_refused_now_and_later(studio: Studio) -> No
     assert len(studio.draw(loras=[good]).pictures) == 1
 
 
+def test_what_the_log_says_while_loading_ends_the_prompt_before_it_is_drawn(studio: Studio) -> None:
+    studio.draw()
+    foreign = studio.lora("found early", prefix="other.")
+    unmatched = [f"lora key not loaded: {name}" for name in lora_tensors(prefix="other.")]
+    studio.follow({**SLOW, "log": unmatched}, {**SLOW, "log": ["unet missing: ['img_in.weight']"]})  # 8 s each
+    since = time.monotonic()
+    assert "'found early' was made for another" in studio.refusal(LoraRejected, loras=[foreign])
+    assert "unet lacks 1 tensors" in studio.refusal(WeightsError)
+    assert time.monotonic() - since < 6
+    assert len(studio.draw().pictures) == 1
+
+
 def test_a_lora_that_loses_a_few_layers_is_drawn_with(studio: Studio) -> None:
     names = sorted(lora_tensors())
     for homeless, drawn in ((names[:2], True), (names[:4], False)):
@@ -396,9 +469,10 @@ def test_a_lora_for_a_larger_model_is_refused_before_anything_is_drawn(studio: S
     model.unlink()
 
 
-def test_a_lora_of_another_size_is_refused(studio: Studio) -> None:
+@pytest.mark.parametrize("kind", ["lora", "glora"])
+def test_a_lora_of_another_size_is_refused(studio: Studio, kind: str) -> None:
     studio.follow(
-        {"log": ["ERROR lora diffusion_model.single_blocks.0.linear1.weight shape '[9216, 3072]' is invalid"]}
+        {"log": [f"ERROR {kind} diffusion_model.single_blocks.0.linear1.weight shape '[9216, 3072]' is invalid"]}
     )
-    said = studio.refusal(LoraRejected, loras=[studio.lora("large")])
-    assert "'large' does not fit FLUX.1-dev: 'diffusion_model.single_blocks.0.linear1.weight'" in said
+    said = studio.refusal(LoraRejected, loras=[studio.lora("large" + kind)])
+    assert f"'large{kind}' does not fit FLUX.1-dev: 'diffusion_model.single_blocks.0.linear1.weight'" in said

@@ -105,6 +105,7 @@ async def test_the_picture_so_far_is_in_storage(work: ImageGeneration, new_run: 
     assert run.report.snapshot().preview_key is None
     await work(run)
     run.report.take_changes(all_of_it=True).store(storage)
+    assert run.report.snapshot().preview_index == 0
     key = run.report.snapshot().preview_key
     assert key == run.keys.preview
     with Image.open(io.BytesIO(storage.loras.get(key))) as preview:

@@ -46,9 +46,27 @@ def test_raw_peft_is_renamed_and_its_bytes_stay(tmp_path: Path) -> None:
         assert opened.metadata() == {"format": "pt"}
 
 
-def test_raw_peft_of_a_unet_is_told_by_its_blocks(tmp_path: Path) -> None:
-    tensors = {"base_model.model.down_blocks.1.attn.to_q.lora_A.weight": numpy.ones((4, 8), "float32")}
-    assert set(load_file(placed(tmp_path, lora(tmp_path, tensors)))) == {"unet.down_blocks.1.attn.to_q.lora_A.weight"}
+@pytest.mark.parametrize("prefix", ["base_model.model.", "unet.", ""])
+def test_the_layers_of_a_unet_get_the_names_that_comfyui_knows(tmp_path: Path, prefix: str) -> None:
+    tensors = {
+        f"{prefix}down_blocks.1.attn1.to_out.0.lora_A.weight": numpy.ones((4, 8), "float32"),
+        f"{prefix}mid_block.ff.net.0.proj.lora.up.weight": numpy.ones((8, 4), "float32"),
+        f"{prefix}up_blocks.0.attn2.processor.to_q_lora.up.weight": numpy.ones((8, 4), "float32"),
+        "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight": numpy.ones((4, 8), "float32"),
+    }
+    if prefix == "base_model.model.":
+        del tensors["base_model.model.up_blocks.0.attn2.processor.to_q_lora.up.weight"]  # PEFT writes no such thing
+    declared = {"unet.r": 4, "unet.lora_alpha": 8} if prefix == "unet." else {"r": 4, "lora_alpha": 8}
+    metadata = {"lora_adapter_metadata": json.dumps(declared)} if prefix else None
+    after = load_file(placed(tmp_path, lora(tmp_path, tensors, metadata)))
+    assert {name for name in after if not name.endswith(".alpha")} == {
+        "lora_unet_down_blocks_1_attn1_to_out_0.lora_A.weight",
+        "lora_unet_mid_block_ff_net_0_proj.lora.up.weight",
+        "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight",
+        *(name for name in tensors if ".processor." in name),
+    }
+    if prefix:
+        assert float(after["lora_unet_down_blocks_1_attn1_to_out_0.alpha"]) == 8
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", "base_model.model."])

@@ -52,14 +52,18 @@ def test_the_models_that_comfyui_draws_have_a_workflow() -> None:
     assert {"flux1-dev", "flux1-schnell", "flux2-klein-4b", "sd35-large", "sdxl", "z-image-turbo"} <= set(SHIPPED)
 
 
+@pytest.mark.parametrize("version", OBJECT_INFO)
 @pytest.mark.parametrize("base_model", SHIPPED)
-def test_every_node_has_the_inputs_that_comfyui_wants(base_model: str) -> None:
+def test_every_node_has_the_inputs_that_comfyui_wants(base_model: str, version: str) -> None:
     spec = load_base_model(base_model)
     added = ASKED._replace(loras=[LoraName("a.safetensors", 1.0)], init_image="a.png", denoise=0.5)
     graph = render(spec, added).graph
     for node in graph.values():
-        known = OBJECT_INFO[node["class_type"]]
-        assert set(known["required"]) <= set(node["inputs"]) <= {*known["required"], *known["optional"]}, node
+        known = OBJECT_INFO[version][node["class_type"]]
+        choices = {**known["required"], **known["optional"]}
+        assert set(known["required"]) <= set(node["inputs"]) <= set(choices), node
+        for name, value in node["inputs"].items():
+            assert choices[name] is None or value in choices[name], (node, name)
     linked = {str(value[0]) for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)}
     assert linked <= set(graph)
 
@@ -90,7 +94,7 @@ def test_what_is_asked_lands_in_the_graph_with_or_without_titles(base_model: str
         assert asked in values
     sized = [node["inputs"] for node in rendered.graph.values() if "width" in node["inputs"]]
     assert sized and all((inputs["width"], inputs["height"]) == (832, 1216) for inputs in sized)
-    expected = set() if base_model in ("sdxl", "sd35-large", "flux2-klein-4b") else {"negative_prompt"}
+    expected = set() if spec.negative_prompt else {"negative_prompt"}
     assert set(rendered.left_out) == expected | ({"guidance"} if base_model == "flux1-schnell" else set())
     assert rendered.sampler
     assert rendered.samplers
@@ -211,6 +215,58 @@ def test_the_first_of_two_passes_takes_what_is_asked(sdxl: dict[str, Any]) -> No
     sdxl["8"]["inputs"]["samples"] = ["30", 0]
     graph = render(spec_with(sdxl), ASKED).graph
     assert (graph["3"]["inputs"]["steps"], graph["30"]["inputs"]["steps"]) == (7, 30)
+
+
+def test_a_refiner_is_told_the_same_and_takes_over_at_the_same_part(sdxl: dict[str, Any]) -> None:
+    for node in ("3", "30"):
+        sdxl[node] = copy.deepcopy(sdxl["3"]) | {"class_type": "KSamplerAdvanced"}
+        sdxl[node]["inputs"] |= {"noise_seed": 0, "steps": 25, "start_at_step": 0, "end_at_step": 10000}
+    sdxl["3"]["inputs"]["end_at_step"] = sdxl["30"]["inputs"]["start_at_step"] = 20
+    sdxl["6"]["inputs"]["text"] = sdxl["7"]["inputs"]["text"] = ""
+    for node, text in (("15", "old"), ("16", "text, watermark")):
+        sdxl[node] = {"class_type": "CLIPTextEncode", "inputs": {"text": text, "clip": ["4", 1]}}
+    sdxl["6"]["inputs"]["text"] = "old"
+    sdxl["30"]["inputs"] |= {"latent_image": ["3", 0], "positive": ["15", 0], "negative": ["16", 0]}
+    sdxl["8"]["inputs"]["samples"] = ["30", 0]
+    graph = render(spec_with(sdxl), ASKED._replace(steps=50)).graph
+    assert [graph[node]["inputs"]["text"] for node in ("6", "7", "15", "16")] == [
+        "a cat", "a dog", "a cat", "text, watermark"
+    ]  # fmt: skip
+    stages = [graph[node]["inputs"] for node in ("3", "30")]
+    assert [(stage["steps"], stage["start_at_step"], stage["end_at_step"]) for stage in stages] == [
+        (50, 0, 40),
+        (50, 40, 10000),
+    ]
+
+
+def test_a_picture_of_the_author_s_is_refused_unless_it_is_the_one_to_start_from(sdxl: dict[str, Any]) -> None:
+    sdxl["60"] = {"class_type": "LoadImage", "inputs": {"image": "pose.png"}, "_meta": {"title": "Pose"}}
+    sdxl["40"] = {"class_type": "ControlNetApplyAdvanced", "inputs": {"positive": ["6", 0], "negative": ["7", 0]}}
+    sdxl["40"]["inputs"]["image"] = ["60", 0]
+    sdxl["3"]["inputs"] |= {"positive": ["40", 0], "negative": ["40", 1]}
+    assert "loads 'pose.png' in its node 'Pose'; a worker has no such picture" in refusal(spec_with(sdxl))
+    named = spec_with(sdxl, init_image="Pose.image")
+    assert render(named, FROM_A_PICTURE).graph["60"]["inputs"]["image"] == "room.png"
+    assert "starts from a picture, and none was given" in refusal(named)
+
+
+def test_the_file_s_name_is_ours_whatever_the_workflow_puts_together_there(sdxl: dict[str, Any]) -> None:
+    sdxl["70"] = {"class_type": "StringConcatenate", "inputs": {"string_a": "a", "string_b": "b", "delimiter": "-"}}
+    sdxl["9"]["inputs"]["filename_prefix"] = ["70", 0]
+    assert render(spec_with(sdxl), ASKED).graph["9"]["inputs"]["filename_prefix"] == "atelier"
+
+
+def test_a_workflow_that_draws_nothing_is_refused(sdxl: dict[str, Any]) -> None:
+    sdxl["3"] = {"class_type": "UpscaleSomething", "inputs": {"image": ["5", 0]}}
+    assert "no sampler leads to SaveImage, so nothing there draws from a prompt" in refusal(spec_with(sdxl))
+
+
+@pytest.mark.parametrize("title", [5, ["a"], {"b": 1}, None])
+def test_odd_titles_and_values_are_no_trouble(sdxl: dict[str, Any], title: Any) -> None:
+    sdxl["6"] |= {"_meta": title}
+    sdxl["3"]["inputs"] |= {"steps": [1, 2, 3], "start_at_step": "x"}
+    sdxl["6"]["inputs"]["text"] = {"a": [1]}
+    assert render(spec_with(sdxl), ASKED).graph["3"]["inputs"]["steps"] == 7
 
 
 def test_prompts_are_told_apart_behind_a_controlnet(sdxl: dict[str, Any]) -> None:

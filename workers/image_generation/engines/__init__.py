@@ -80,6 +80,9 @@ class Watch(Protocol):
     def preview(self, index: int, jpeg: bytes) -> None:
         """What picture `index` looks like so far, as a small JPEG; at most once a second, and not from every engine."""
 
+    def note(self, sentence: str) -> None:
+        """Something is done otherwise than asked; the person is told once."""
+
     def log(self, line: str) -> None:
         """The engine wrote a line."""
 

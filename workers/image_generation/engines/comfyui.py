@@ -6,12 +6,14 @@ How one prompt goes is the business of `comfyui_prompt`.
 import asyncio
 import json
 import logging
+import re
 import shlex
 import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from backend.contract import BaseModelSpec
 from backend.errors import EngineDied, EngineError, LoraRejected, OutOfMemory, WeightsError
 from backend.settings import Settings
 from workers.image_generation.engines import Drawing, Picture, PictureToDraw, Watch
@@ -81,6 +83,7 @@ class ComfyUIEngine:
             self._refuse_misfits(drawing)
             names = await asyncio.to_thread(self._place, drawing)
             tried: set[type[EngineError]] = set()
+            watch.loading()
             for place, picture in enumerate(drawing.pictures):
                 follower = Follower(drawing, place, watch)
                 while not await self._drawn(drawing, picture, names, follower, tried):
@@ -104,6 +107,7 @@ class ComfyUIEngine:
         process = None
         try:
             process = await self._running(follower.watch)
+            _check_version(process, drawing.spec)
             await self._draw_one(process, drawing, picture, loras, follower)
         except (EngineDied, OutOfMemory) as error:
             if type(error) in tried:
@@ -123,10 +127,10 @@ class ComfyUIEngine:
 
     async def _running(self, watch: Watch) -> ComfyUIProcess:
         """Return ComfyUI, started if it isn't running."""
-        watch.loading()
         if self._process and self._process.running:
             self._process.on_line = watch.log
             return self._process
+        watch.loading()
         if self._process:
             await self._process.end()
             self._process = None
@@ -149,12 +153,13 @@ class ComfyUIEngine:
             init_image = await _upload(process, drawing, prefix)
             rendered = render(drawing.spec, _asked(drawing, picture, loras, init_image, prefix))
             for field in rendered.left_out:
-                follower.watch.log(f"The workflow has no place for '{field}'; its own stays.")
+                follower.watch.note(f"The workflow shows no place for the {field.replace('_', ' ')}: its own stays.")
             warm = process.base_model == drawing.spec.id
             history = await run_prompt(
                 process,
                 rendered,
                 follower,
+                lambda: self._check_remarks(process, drawing),
                 load_timeout_s=self._picture_timeout_s if warm else self._load_timeout_s,
                 picture_timeout_s=self._picture_timeout_s,
             )
@@ -162,6 +167,9 @@ class ComfyUIEngine:
             await self._check_remarks(process, drawing)
             path = drawing.folder / f"{picture.index}.png"
             await asyncio.to_thread(take_picture, process.output, history, rendered.save_node, path)
+        except WeightsError:
+            await process.end()  # it would go on with what it has
+            raise
         finally:
             await asyncio.to_thread(remove_files, process.folder, prefix)
         process.base_model = drawing.spec.id
@@ -192,7 +200,6 @@ class ComfyUIEngine:
         """Raise what ComfyUI only wrote into its log."""
         remarks = process.remarks
         if remarks.missing_weights:
-            await process.end()  # it would go on with what it has
             raise WeightsError(
                 f"The weights of {drawing.spec.name} are incomplete: {remarks.missing_weights}.",
                 "Remove the file from the volume and let it be fetched again; a shard alone can't be used.",
@@ -209,6 +216,19 @@ def comfyui_engine(settings: Settings) -> ComfyUIEngine:
     """Return the engine for the ComfyUI that the settings name."""
     program = (settings.comfyui_python or sys.executable, str(settings.comfyui_path / "main.py"))
     return ComfyUIEngine([*program, *shlex.split(settings.comfyui_arguments)], settings.comfyui_path / "models")
+
+
+def _check_version(process: ComfyUIProcess, spec: BaseModelSpec) -> None:
+    """Raise EngineError where ComfyUI is older than a base model: it would draw nonsense, or fail in a sampler."""
+    if spec.comfyui_since and process.version and _numbers(process.version) < _numbers(spec.comfyui_since):
+        raise EngineError(
+            f"{spec.name} needs ComfyUI {spec.comfyui_since} or newer; this worker has {process.version}.",
+            "Build the worker's image on a newer base (--build-arg BASE_IMAGE=…), or choose another base model.",
+        )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 async def _upload(process: ComfyUIProcess, drawing: Drawing, prefix: str) -> str:

@@ -22,6 +22,7 @@ class Follower:
         self.watch = watch
         self.prompt_id = ""
         self.began_at = 0.0  # when the steps began; 0 before
+        self.ended = False
         self._drawing = drawing
         self._place = place
         self._samplers: tuple[str, ...] = ()
@@ -29,8 +30,9 @@ class Follower:
         self._next_step_at = self._next_preview_at = 0.0
 
     def begin(self, rendered: Rendered, prompt_id: str, stirred: asyncio.Event) -> None:
-        """Follow this prompt from now on; `stirred` is set when it has ended."""
-        self.prompt_id, self._samplers, self._stirred, self.began_at = prompt_id, rendered.samplers, stirred, 0.0
+        """Follow this prompt from now on; `stirred` is set when its steps begin and when it has ended."""
+        self.prompt_id, self._samplers, self._stirred = prompt_id, rendered.samplers, stirred
+        self.began_at, self.ended = 0.0, False
 
     def hear(self, event: Event) -> None:
         if event.prompt_id not in ("", self.prompt_id):
@@ -41,6 +43,7 @@ class Follower:
             case Preview():
                 self._preview(event.image)
             case Ended() | Executing(node=None):
+                self.ended = True
                 self._stirred.set()
 
     def finish(self) -> None:
@@ -52,6 +55,7 @@ class Follower:
         if not self.began_at:
             self.began_at = time.monotonic()
             self.watch.generating()
+            self._stirred.set()
 
     def _step(self, progress: Progress) -> None:
         if progress.node and progress.node not in self._samplers:

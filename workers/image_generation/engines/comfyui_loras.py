@@ -15,6 +15,12 @@ KEPT = 64  # files in the folder that are ours
 _OURS = re.compile(r"[0-9a-f]{64}\.safetensors")
 _PEFT = "base_model.model."
 _DOWN = re.compile(r"^(?P<layer>.+)\.lora_A(\.[^.]+)?\.weight$")
+# A UNet's layer in diffusers' naming, which ComfyUI takes with underscores alone; its attention processors it knows.
+_OF_UNET = re.compile(
+    r"^(base_model\.model\.)?(unet\.)?"
+    r"(?P<layer>(down_blocks|mid_block|up_blocks|conv_|time_emb|add_emb)(?!.*\.processor\.).*)"
+    r"(?P<end>\.(lora_[AB](\.[^.]+)?|lora\.(down|up))\.weight)$"
+)
 _COPIED_AT_ONCE = 2**20  # bytes
 
 Header = dict[str, dict[str, Any]]
@@ -71,10 +77,12 @@ def tensor_names(path: Path) -> set[str]:
 
 
 def renames(header: Header) -> dict[str, str]:
-    """Return new names for the tensors that ComfyUI would pass over in silence: those of raw PEFT."""
-    of_unet = any(re.search(r"\b(down_blocks|up_blocks|mid_block)\.", name) for name in header)
-    prefix = "unet." if of_unet else "transformer."
-    return {name: prefix + name.removeprefix(_PEFT) for name in header if name.startswith(_PEFT)}
+    """Return new names for the tensors that ComfyUI would pass over in silence: raw PEFT's, and those of UNets."""
+    changed = {name: f"transformer.{name.removeprefix(_PEFT)}" for name in header if name.startswith(_PEFT)}
+    for name in header:
+        if unet := _OF_UNET.match(name):
+            changed[name] = f"lora_unet_{unet['layer'].replace('.', '_')}{unet['end']}"
+    return changed
 
 
 def missing_alphas(header: Header, metadata: Mapping[str, str]) -> dict[str, float]:

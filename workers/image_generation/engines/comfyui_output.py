@@ -28,6 +28,7 @@ def take_picture(output: Path, history: History, save_node: str, target: Path) -
 
 
 def remove_files(folder: Path, prefix: str) -> None:
-    """Remove what a prompt has left under ComfyUI's folder."""
-    for path in folder.rglob(f"{prefix}*"):
-        path.unlink(missing_ok=True)
+    """Remove what a prompt has left under ComfyUI's folder, and what nodes such as PreviewImage have named there."""
+    for path in [*folder.rglob(f"{prefix}*"), *(folder / "temp").rglob("*")]:
+        if path.is_file():
+            path.unlink(missing_ok=True)

@@ -18,7 +18,9 @@ _MISSING = re.compile(r"\b(unet|clip) missing: (.*)")
 # What Stable Diffusion's own checkpoints leave out, to no harm.
 _HARMLESS = re.compile(r"text_projection|logit_scale")
 _UNMATCHED = re.compile(r"lora key not loaded: (\S+)")
-_MISSHAPEN = re.compile(r"ERROR lora (\S+) (.*)|WARNING SHAPE MISMATCH (\S+) WEIGHT NOT MERGED")
+_MISSHAPEN = re.compile(
+    r"ERROR (?:lora|loha|lokr|glora|oft|boft) (\S+) .*|WARNING SHAPE MISMATCH (\S+) WEIGHT NOT MERGED"
+)
 
 
 class Remarks:
@@ -38,7 +40,7 @@ class Remarks:
         elif unmatched := _UNMATCHED.search(line):
             self.unmatched.add(unmatched[1])
         elif misshapen := _MISSHAPEN.search(line):
-            self.misshapen = self.misshapen or misshapen[1] or misshapen[3]
+            self.misshapen = self.misshapen or misshapen[1] or misshapen[2]
 
 
 class ComfyUIProcess:

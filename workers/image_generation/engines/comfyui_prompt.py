@@ -7,9 +7,9 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-from backend.errors import EngineDied, EngineError, OutOfMemory
+from backend.errors import EngineDied, EngineError, LoraRejected, OutOfMemory, WeightsError
 from workers.image_generation.comfyui_client import ComfyUIClient, Event, History
 from workers.image_generation.engines.comfyui_follower import Follower
 from workers.image_generation.engines.comfyui_process import ComfyUIProcess
@@ -21,14 +21,23 @@ _LOOK_AGAIN_S = 0.02  # the history may lag behind the event that says it is the
 _LOST_AFTER_S = 2.0  # neither in the queue nor in the history
 _CONNECT_S = 2.0
 
+Check = Callable[[], Awaitable[None]]
+
 
 async def run_prompt(
-    process: ComfyUIProcess, rendered: Rendered, follower: Follower, *, load_timeout_s: float, picture_timeout_s: float
+    process: ComfyUIProcess,
+    rendered: Rendered,
+    follower: Follower,
+    check: Check,
+    *,
+    load_timeout_s: float,
+    picture_timeout_s: float,
 ) -> History:
     """Run a graph to its end, well or not; what it writes into the history is forgotten there.
 
-    Its steps may take `picture_timeout_s`, and what comes before them `load_timeout_s`: past either, ComfyUI is ended
-    and EngineError raised. Raises EngineDied when ComfyUI ended or lost the prompt.
+    `check` is asked when everything is loaded: if it raises LoraRejected or WeightsError, nothing is drawn. The steps
+    may take `picture_timeout_s`, and what comes before them `load_timeout_s`: past either, ComfyUI is ended and
+    EngineError raised. Raises EngineDied when ComfyUI ended or lost the prompt.
     """
     client_id, prompt_id = uuid.uuid4().hex, str(uuid.uuid4())
     process.stirred.clear()
@@ -37,8 +46,8 @@ async def run_prompt(
         try:
             prompt_id = await process.client.submit(rendered.graph, prompt_id, client_id)
             follower.prompt_id = prompt_id
-            history = await _await_history(process, prompt_id, follower, load_timeout_s, picture_timeout_s)
-        except asyncio.CancelledError:
+            history = await _await_history(process, prompt_id, follower, check, load_timeout_s, picture_timeout_s)
+        except (asyncio.CancelledError, LoraRejected, WeightsError):
             await _cancel(process, prompt_id)
             raise
         except EngineDied as error:
@@ -51,10 +60,21 @@ async def run_prompt(
 
 
 async def _await_history(
-    process: ComfyUIProcess, prompt_id: str, follower: Follower, load_timeout_s: float, picture_timeout_s: float
+    process: ComfyUIProcess,
+    prompt_id: str,
+    follower: Follower,
+    check: Check,
+    load_timeout_s: float,
+    picture_timeout_s: float,
 ) -> History:
     started_at = last_seen = time.monotonic()
+    checked = False
     while True:
+        if follower.began_at and not checked:
+            checked = True
+            if not follower.ended:
+                process.stirred.clear()
+            await check()
         if history := await _look(process, prompt_id):
             return history
         if not process.running:
@@ -74,15 +94,19 @@ async def _await_history(
         if process.stirred.is_set():
             await asyncio.sleep(_LOOK_AGAIN_S)
         else:
+            # Not wait_for: in Python 3.11 it loses a cancel that comes together with what it waits for.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.stirred.wait(), min(POLL_EVERY_S, since + limit_s - now + 0.01))
+                async with asyncio.timeout(min(POLL_EVERY_S, since + limit_s - now + 0.01)):
+                    await process.stirred.wait()
 
 
 def check_outcome(history: History) -> None:
     """Raise what a prompt ended with, unless it is a picture."""
     if history.outcome == "interrupted":
         raise EngineError("The prompt was interrupted in ComfyUI, and not by Cancel.", "Try again.")
-    if history.outcome == "error" and "OutOfMemory" in history.error_type:
+    # Later versions of torch tell some of it as an AcceleratorError.
+    lacks_memory = "OutOfMemory" in history.error_type or "out of memory" in history.error.lower()
+    if history.outcome == "error" and lacks_memory:
         raise OutOfMemory(
             f"The GPU ran out of memory in {history.node}.", "Ask for a smaller picture, or use a larger GPU."
         )
@@ -101,7 +125,8 @@ async def _listening(client: ComfyUIClient, client_id: str, hear: Callable[[Even
     task = asyncio.create_task(_listen(client, client_id, hear, tried))
     try:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(tried.wait(), _CONNECT_S)
+            async with asyncio.timeout(_CONNECT_S):
+                await tried.wait()
         yield
     finally:
         task.cancel()
