@@ -8,6 +8,7 @@ from backend.gallery.gallery import Page, Summary
 from backend.gallery.recognition import Recognised
 from backend.keys import ImageKeys
 from backend.loras.lineage import Origin
+from backend.loras.shelf import Lora
 
 _ALT = 140  # characters of a prompt that name a tile
 
@@ -114,8 +115,9 @@ class GalleryViews(Views):
         ]
         return TilePage(pictures=tiles, after=page.after, whole=page.whole)
 
-    def summary(self, summary: Summary) -> SummaryView:
-        """Return how many pictures there are, and what they can be filtered by."""
+    def summary(self, summary: Summary, loras: list[Lora]) -> SummaryView:
+        """Return how many pictures there are, and what they can be filtered by; `loras` are those there are."""
+        names = {lora.record.key: lora.name for lora in loras}
         tally = summary.tally
         return SummaryView(
             wanted=summary.wanted,
@@ -124,7 +126,9 @@ class GalleryViews(Views):
                 Choice(value=each, name=self._base_model_name(each), pictures=count)
                 for each, count in tally.base_models
             ],
-            loras=[Choice(value=key, name=PurePosixPath(key).stem, pictures=count) for key, count in tally.loras],
+            loras=[
+                Choice(value=key, name=names.get(key) or _file_name(key), pictures=count) for key, count in tally.loras
+            ],
         )
 
     def picture(self, record: ImageRecord, favourite: bool, origins: list[Origin]) -> PictureDetail:
@@ -170,6 +174,12 @@ class GalleryViews(Views):
             width=settings.width,
             height=settings.height,
         )
+
+
+def _file_name(key: str) -> str:
+    """Return what to call a LoRA by its file: a checkpoint, or one that has been deleted."""
+    name, _, step = PurePosixPath(key).stem.rpartition("_")
+    return f"{name} step {int(step):,}" if key.startswith("runs/") and step.isdigit() else PurePosixPath(key).stem
 
 
 def _image_id(key: str | None) -> str:
