@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from app.views import PictureView, View, Views
+from app.views import PictureView, View, Views, lora_file_name
 from backend.contract import ImageRecord, LoraUse
 from backend.gallery.gallery import Page, Summary
 from backend.gallery.recognition import Recognised
@@ -127,7 +127,8 @@ class GalleryViews(Views):
                 for each, count in tally.base_models
             ],
             loras=[
-                Choice(value=key, name=names.get(key) or _file_name(key), pictures=count) for key, count in tally.loras
+                Choice(value=key, name=names.get(key) or lora_file_name(key), pictures=count)
+                for key, count in tally.loras
             ],
         )
 
@@ -174,12 +175,6 @@ class GalleryViews(Views):
             width=settings.width,
             height=settings.height,
         )
-
-
-def _file_name(key: str) -> str:
-    """Return what to call a LoRA by its file: a checkpoint, or one that has been deleted."""
-    name, _, step = PurePosixPath(key).stem.rpartition("_")
-    return f"{name} step {int(step):,}" if key.startswith("runs/") and step.isdigit() else PurePosixPath(key).stem
 
 
 def _image_id(key: str | None) -> str:

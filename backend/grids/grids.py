@@ -186,6 +186,7 @@ class Grids:
     def _send(self, record: GridRecord, cell: GridCell) -> AtelierError | None:
         """Ask for a cell; return why it could not be."""
         wishes = cell.model_dump(exclude={"run_id"}) | {"width": record.width, "height": record.height, "count": 1}
+        wishes["grid_id"] = record.id
         try:
             self._generation.start(record.owner, record.base_model, run_id=cell.run_id, **wishes)
         except AtelierError as error:
