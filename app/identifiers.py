@@ -6,7 +6,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from backend.contract import DatasetId, ImageId, LoraId, RunId
 from backend.errors import InvalidRequest, NotFound
-from backend.grids.grids import GridId
+from backend.grids.record import GridId
 
 T = TypeVar("T")
 

@@ -69,7 +69,9 @@ class _Pictures:
         )
 
     def summary(self, owner: str, request: Request) -> Response:
-        return json_of(self._views.summary(self._gallery.summary(owner, _wanted(request))))
+        return json_of(
+            self._views.summary(self._gallery.summary(owner, _wanted(request)), self._studio.loras.of_owner(owner))
+        )
 
     def one(self, owner: str, request: Request) -> Response:
         record = self._gallery.open(owner, _id(request))

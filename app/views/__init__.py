@@ -67,7 +67,14 @@ def problem_of(state: RunState) -> Problem | None:
 
 def lora_name(use: LoraUse) -> str:
     """Return what a LoRA's file is called, and how strongly it acted."""
-    return f"{PurePosixPath(use.key).stem} × {use.strength:g}"
+    return f"{lora_file_name(use.key)} × {use.strength:g}"
+
+
+def lora_file_name(key: str) -> str:
+    """Return what to call a LoRA by its file, which for a checkpoint says the step."""
+    stem = PurePosixPath(key).stem
+    name, _, step = stem.rpartition("_")
+    return f"{name} step {int(step):,}" if key.startswith("runs/") and step.isdigit() else stem
 
 
 def version_of_run(state: RunState) -> str:

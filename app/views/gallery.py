@@ -2,12 +2,13 @@
 
 from pathlib import PurePosixPath
 
-from app.views import PictureView, View, Views
+from app.views import PictureView, View, Views, lora_file_name
 from backend.contract import ImageRecord, LoraUse
 from backend.gallery.gallery import Page, Summary
 from backend.gallery.recognition import Recognised
 from backend.keys import ImageKeys
 from backend.loras.lineage import Origin
+from backend.loras.shelf import Lora
 
 _ALT = 140  # characters of a prompt that name a tile
 
@@ -114,8 +115,9 @@ class GalleryViews(Views):
         ]
         return TilePage(pictures=tiles, after=page.after, whole=page.whole)
 
-    def summary(self, summary: Summary) -> SummaryView:
-        """Return how many pictures there are, and what they can be filtered by."""
+    def summary(self, summary: Summary, loras: list[Lora]) -> SummaryView:
+        """Return how many pictures there are, and what they can be filtered by; `loras` are those there are."""
+        names = {lora.record.key: lora.name for lora in loras}
         tally = summary.tally
         return SummaryView(
             wanted=summary.wanted,
@@ -124,7 +126,10 @@ class GalleryViews(Views):
                 Choice(value=each, name=self._base_model_name(each), pictures=count)
                 for each, count in tally.base_models
             ],
-            loras=[Choice(value=key, name=PurePosixPath(key).stem, pictures=count) for key, count in tally.loras],
+            loras=[
+                Choice(value=key, name=names.get(key) or lora_file_name(key), pictures=count)
+                for key, count in tally.loras
+            ],
         )
 
     def picture(self, record: ImageRecord, favourite: bool, origins: list[Origin]) -> PictureDetail:

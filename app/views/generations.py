@@ -32,6 +32,7 @@ class GenerationView(View):
     preview_index: int  # which of the pictures that is
     notes: list[str]
     problem: Problem | None
+    grid_id: str  # '' for what is no cell of a grid
 
 
 class Feed(View):
@@ -43,14 +44,15 @@ class GenerationViews(Views):
     """Makes the answers about generations."""
 
     def feed(self, states: Sequence[RunState], going_before: int = 0) -> Feed:
-        """Return the feed of pictures and those in the making, newest first as they come.
+        """Return the feed of pictures and those in the making, newest first as they come; a grid is one of them.
 
         `going_before` presses that are older than these are at work or wait.
         """
         runs: list[GenerationView] = []
-        going = going_before
+        going, shown = going_before, _without_other_cells(states)
         for state in reversed(states):
-            runs.append(self.generation(state, ahead=going if state.status == "queued" else 0))
+            if state.run_id in shown:
+                runs.append(self.generation(state, ahead=going if state.status == "queued" else 0))
             going += not state.ended
         runs.reverse()
         return Feed(version=version_of(run.version for run in runs), runs=runs)
@@ -85,6 +87,7 @@ class GenerationViews(Views):
             preview_index=progress.preview_index if progress else 0,
             notes=list(made.notes) if made else [],
             problem=problem_of(state),
+            grid_id=request.grid_id or "",
         )
 
     def _made(self, state: RunState, request: GenerationRequest) -> list[PictureView]:
@@ -132,3 +135,12 @@ def _phase_since(progress: Progress) -> float:
     """When the present phase began; one that came before counts its earlier time in."""
     spent = next((each.seconds for each in progress.phases if each.phase == progress.phase), 0.0)
     return progress.updated_at - spent
+
+
+def _without_other_cells(states: Sequence[RunState]) -> set[str]:
+    """Return the ids of what the feed shows: of each grid the newest cell stands for all."""
+    newest: dict[str, str] = {}
+    for state in states:
+        grid_id = state.request.grid_id if isinstance(state.request, GenerationRequest) else None
+        newest.setdefault(grid_id or state.run_id, state.run_id)
+    return set(newest.values())

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from app.views import PictureView, Problem, View, Views, problem_of, version_of, version_of_run
-from backend.grids.grids import CellState, Grid, GridRecord, Outlook
+from backend.grids.grids import Outlook
 from backend.grids.plan import AxisWish, GridWish
+from backend.grids.record import CellState, Grid, GridRecord
 from backend.keys import ImageKeys
 from backend.loras.loras import LoraChoice
 from backend.runs.makings import Making

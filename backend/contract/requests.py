@@ -110,6 +110,7 @@ class GenerationRequest(Request):
     denoise: Denoise | None = None
     output_format: OutputFormat = "png"
     output_quality: int = Field(92, ge=1, le=100)  # of JPEG and WebP
+    grid_id: str | None = Field(None, max_length=64)  # of the grid that it is a cell of
     # A graph of its own for ComfyUI, in the API format; None takes the base model's.
     workflow: dict[str, Any] | None = None
 

@@ -9,35 +9,26 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import Field
+from typing import Any, NamedTuple
 
 from backend.contract import (
-    BaseModelId,
     BaseModelSpec,
     GenerationSettings,
-    LoraId,
-    Message,
-    Owner,
     RunId,
-    created_at,
     new_id,
     new_run_id,
 )
 from backend.errors import AtelierError, NotFound
 from backend.generation.drawing_pace import drawing_seconds
 from backend.generation.generation import Generation
-from backend.grids.plan import Axis, CellSettings, GridPlan, GridWish, plan_grid
+from backend.grids.plan import CellSettings, GridPlan, GridWish, plan_grid
+from backend.grids.record import CellState, Grid, GridCell, GridId, GridRecord
 from backend.grids.sheet import draw_sheet
 from backend.keys import GridKeys, grid_prefix
 from backend.loras.loras import Loras
 from backend.runs.runs import Runs
-from backend.runs.state import RunState, RunStatus
 from backend.storage import Storage
 from backend.training.estimate import Estimates
-
-GridId = Annotated[str, Field(pattern=r"^[0-9]{13}-[0-9a-f]{8}$")]
 
 _LISTED = 60
 _SEEDS = 10**10
@@ -46,52 +37,6 @@ _RECENT = 30  # runs an estimate goes by
 _WATCHED = 16  # cells whose job is asked after at a time: a worker takes them in order
 _SENDING_S = 60.0  # a cell that isn't a run yet is taken to be on its way
 _SHEETS_AT_ONCE = 2
-
-
-class GridCell(CellSettings):
-    """One cell, and the run that draws it."""
-
-    run_id: RunId
-
-
-class GridRecord(Message):
-    """A grid: `grids/<owner>/<id>.json`. `places` is as in a GridPlan."""
-
-    id: GridId
-    owner: Owner
-    title: str
-    base_model: BaseModelId
-    width: int
-    height: int
-    axes: list[Axis]
-    cells: list[GridCell]
-    places: list[int]
-    wish: GridWish | None = None  # as it was asked for
-
-    @property
-    def created_at(self) -> float:
-        return created_at(self.id)
-
-    @property
-    def lengths(self) -> tuple[int, int, int]:
-        """How many columns, rows and sheets there are."""
-        across, down, sheets = [*(len(axis.labels) for axis in self.axes), 1, 1][:3]
-        return across, down, sheets
-
-
-class CellState(NamedTuple):
-    """What has become of a cell; without a run it was never asked for, or its run has been deleted."""
-
-    status: RunStatus
-    run: RunState | None
-
-
-class Grid(NamedTuple):
-    """A grid, and what has become of each of its cells."""
-
-    record: GridRecord
-    cells: list[CellState]
-    promoted: dict[int, LoraId]  # which of the checkpoints on an axis are LoRAs by now, by their steps
 
 
 class Outlook(NamedTuple):
@@ -202,28 +147,20 @@ class Grids:
         across, down, sheets = grid.record.lengths
         if not 0 <= number < sheets:
             raise NotFound(f"This grid has {sheets} sheets.", "Reload the page.")
+        spec = self._base_models.get(grid.record.base_model)
         labels = [axis.labels for axis in grid.record.axes]
         title = f"{grid.record.title} · {labels[2][number]}" if sheets > 1 else grid.record.title
         shown = grid.record.places[number * across * down : (number + 1) * across * down]
         with self._sheets:
             sheet = draw_sheet(
                 title=title,
-                about=self._about(grid.record),
+                about=grid.record.about(spec.name if spec else grid.record.base_model),
                 columns=labels[0],
                 rows=labels[1] if len(labels) > 1 else [""],
                 shape=(grid.record.width, grid.record.height),
                 cells=[self._picture(grid.cells[index]) for index in shown],
             )
         return f"grid-{grid_id[-8:]}{f'-{number + 1}' if sheets > 1 else ''}.png", sheet
-
-    def _about(self, record: GridRecord) -> str:
-        """Return what all cells have in common, in a line."""
-        spec = self._base_models.get(record.base_model)
-        facts = [spec.name if spec else record.base_model, f"{record.width} × {record.height}"]
-        for name in ("seed", "steps", "guidance"):
-            if len(values := {getattr(cell, name) for cell in record.cells}) == 1 and values != {None}:
-                facts.append(f"{name} {values.pop()}")
-        return " · ".join(facts)
 
     # -------------------------------------------------------------------------------- cells
 
@@ -249,6 +186,7 @@ class Grids:
     def _send(self, record: GridRecord, cell: GridCell) -> AtelierError | None:
         """Ask for a cell; return why it could not be."""
         wishes = cell.model_dump(exclude={"run_id"}) | {"width": record.width, "height": record.height, "count": 1}
+        wishes["grid_id"] = record.id
         try:
             self._generation.start(record.owner, record.base_model, run_id=cell.run_id, **wishes)
         except AtelierError as error:

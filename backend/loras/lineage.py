@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from backend.contract import Dataset, LoraRecord, LoraUse, RunId, TrainingRequest
+from backend.contract import Dataset, LoraLabel, LoraRecord, LoraUse, RunId, TrainingRequest
 from backend.keys import DatasetKeys, LoraKeys, RunKeys, is_of
 from backend.storage import Bucket
 
@@ -36,7 +36,8 @@ def origin_of(bucket: Bucket, owner: str, use: LoraUse) -> Origin:
         return _of_run(bucket, owner, origin._replace(run_id=thing, step=int(step) if step.isdigit() else None))
     record = bucket.find_message(LoraKeys(owner, thing).record, LoraRecord)
     if record:
-        origin = origin._replace(name=record.name, step=record.steps)
+        label = bucket.find_message(LoraKeys(owner, thing).label, LoraLabel)
+        origin = origin._replace(name=(label and label.name) or record.name, step=record.steps)
     # A LoRA that a training made is called as its run, which tells even when the LoRA's record is gone.
     run_id = record.run_id if record else thing if thing.startswith("train-") else None
     return _of_run(bucket, owner, origin._replace(run_id=run_id)) if run_id else origin

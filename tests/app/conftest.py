@@ -104,12 +104,12 @@ class Past:
         self._storage.outputs.put_message(keys.record, record)
         return record
 
-    def generation(self, prompt: str) -> RunKeys:
+    def generation(self, prompt: str, **more: Any) -> RunKeys:
         """A press of Generate that was just handed over."""
         keys = RunKeys(LOCAL_OWNER, new_run_id("image"))
         spec = self._studio.base_models[BASE_MODEL]
         request = GenerationRequest(
-            run_id=keys.run_id, owner=LOCAL_OWNER, base_model=spec, prompt=prompt, seed=2**63 + 1, count=2
+            run_id=keys.run_id, owner=LOCAL_OWNER, base_model=spec, prompt=prompt, seed=2**63 + 1, count=2, **more
         )
         self._storage.loras.put_message(keys.request, request)
         return keys

@@ -19,8 +19,8 @@ from app.session import LOCAL_OWNER
 from app.sign_in import Person
 from app.traffic import Traffic
 from backend.contract import LoraRecord, new_id
-from backend.grids.grids import GridCell, GridRecord
 from backend.grids.plan import Axis
+from backend.grids.record import GridCell, GridRecord
 from backend.keys import GridKeys, LoraKeys, start_picture_key
 from backend.settings import Settings
 from backend.storage import Storage

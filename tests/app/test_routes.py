@@ -78,6 +78,19 @@ def test_seeds_keep_every_digit(browser: TestClient, past: Past) -> None:
     assert next(run for run in runs if run["run_id"] == keys.run_id)["seed"] == str(2**63 + 1)
 
 
+def test_a_grid_is_one_of_the_feed_and_its_cells_are_counted(browser: TestClient, past: Past) -> None:
+    grid_id = "8204031921303-393c7a7b"
+    cells = [past.generation("a zorbot", grid_id=grid_id).run_id for _ in range(3)]
+    press = past.generation("a fox").run_id
+
+    runs = browser.get("/api/generations").json()["runs"]
+
+    # Run ids sort newest first.
+    assert [run["run_id"] for run in runs if run["grid_id"] == grid_id] == [min(cells)]
+    newest = next(run for run in runs if run["run_id"] == press)
+    assert newest["ahead"] >= 3
+
+
 @pytest.mark.parametrize("run_id", ["train-1", "..", "train-1234567890123-XXXXXXXX", "image-1234567890123-12345678%00"])
 def test_an_impossible_run_is_not_found_in_words(browser: TestClient, run_id: str) -> None:
     reply = browser.get(f"/api/runs/{run_id}")

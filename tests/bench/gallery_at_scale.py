@@ -1,12 +1,13 @@
-"""Measures the gallery over a real S3 server: python -m tests.bench.gallery_at_scale [records] [folder]
+"""Measures the gallery over a real S3 server: python -m tests.bench.gallery_at_scale [part] [records] [folder]
 
 Stores that many records (100,000 if not said), then asks for pages with an index and without, beside a plain listing;
-and looks how soon another app on the same bucket shows what one app did. A folder that is named keeps the records, so
-that storing them can be a run of its own (`store` before the count) on another day than measuring them.
+and looks how soon another app on the same bucket shows what one app did. A folder that is named keeps the records
+and the index, so that the parts can be runs of their own: `store`, `rebuild` and `ask`.
 """
 
 import asyncio
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -38,12 +39,13 @@ def main() -> None:
     if sys.argv[1:2] == ["cold"]:
         first_page_of_a_new_process(Path(sys.argv[2]), sys.argv[3])
         return
-    only_store = sys.argv[1:2] == ["store"]
-    count, *named = sys.argv[2 if only_store else 1 :] or ["100000"]
+    parts = {"store": store_all, "rebuild": rebuild, "ask": ask}
+    part = parts.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    count, *named = sys.argv[2 if part else 1 :] or ["100000"]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as passing:
         folder = Path(named[0] if named else passing)
         folder.mkdir(exist_ok=True)
-        asyncio.run(with_store(folder, int(count), store_all if only_store else measure))
+        asyncio.run(with_store(folder, int(count), part or measure))
 
 
 async def with_store(folder: Path, count: int, work: Callable[[Path, Settings, int], None]) -> None:
@@ -58,7 +60,11 @@ async def with_store(folder: Path, count: int, work: Callable[[Path, Settings, i
 
 
 def measure(folder: Path, settings: Settings, count: int) -> None:
-    store_all(folder, settings, count)
+    for part in (store_all, rebuild, ask):
+        part(folder, settings, count)
+
+
+def rebuild(folder: Path, settings: Settings, count: int) -> None:
     storage = Storage(settings)
     for index in folder.glob("*.db*"):
         index.unlink()
@@ -71,6 +77,12 @@ def measure(folder: Path, settings: Settings, count: int) -> None:
         gallery.bring_up_to_date(SMALL)
     with told(f"index of {count:,} made from storage"):
         gallery.bring_up_to_date(OWNER)
+    gallery.close()
+
+
+def ask(folder: Path, settings: Settings, count: int) -> None:
+    storage = Storage(settings)
+    gallery = Gallery(storage, folder / "gallery.db")
     with told(f"{count:,} looked through again"):
         gallery.bring_up_to_date(OWNER)
     gallery.close()
@@ -135,9 +147,8 @@ def first_page_of_a_new_process(folder: Path, index: str) -> None:
 def another_app(storage: Storage, folder: Path, count: int) -> None:
     """Tell how soon an app with an index of its own shows what one app did, asked as often as its page asks."""
     now = now_of(folder)
+    shutil.copy(folder / "gallery.db", folder / "other.db")
     one, other = Gallery(storage, folder / "gallery.db"), Gallery(storage, folder / "other.db")
-    with told("the other app's index made"):
-        other.bring_up_to_date(OWNER)
     newest, middle = (ImageKeys.of_run(OWNER, run_id(now, number), 0).image_id for number in (0, count // 2))
 
     def shown(image_id: str) -> bool:

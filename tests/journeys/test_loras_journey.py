@@ -1,5 +1,6 @@
 """The LoRAs tab as a person meets it: a file from elsewhere becomes a card, gets a name, and makes pictures."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,17 @@ def test_its_picture_becomes_its_thumbnail_and_it_can_be_deleted(page: Page, add
     page.get_by_role("button", name="Picture 1, enlarge").click(timeout=SHORT)
     page.get_by_role("button", name="Use as thumbnail").click(timeout=SHORT)
     expect(page.locator(".lora-panel img.cover")).to_be_visible(timeout=SHORT)
+
+    # To its pictures and back, on a page whose Gallery has not been opened before.
+    page.get_by_role("button", name="All of them in the Gallery").click(timeout=SHORT)
+    tiles = page.locator(".gallery-wall .tiles img")
+    expect(tiles).to_have_count(4, timeout=SHORT)
+    page.reload()
+    expect(tiles).to_have_count(4, timeout=SHORT)
+    expect(page.locator(".gallery-bar .with")).to_have_class(re.compile("set"))
+    page.locator(".gallery-wall .open").first.click()
+    page.get_by_role("button", name="Grandma's robot").click(timeout=SHORT)
+    expect(page.get_by_role("dialog", name="Grandma's robot")).to_be_visible(timeout=SHORT)
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_text("The pictures made with it stay")).to_be_visible(timeout=SHORT)
     page.get_by_role("dialog", name="Delete").get_by_role("button", name="Delete").click()

@@ -4,53 +4,10 @@ const notice = root.querySelector('.poll-notice'), empty = root.querySelector('.
 const NEAR = 900, LOOK_MS = 10000, HEART = 'M12 20s-7.500-4.600-7.500-10.200A4.300 4.300 0 0 1 12 7.200a4.300 4.300 0 0 1 7.500 2.600C19.500 15.400 12 20 12 20z';
 // `ids` follows `items` in place: the picture view turns through it. `shown` are the tiles that are on the page.
 const items = [], ids = [], shown = new Map(), selected = new Set();
+const places = new_places();
 let after = '', finished = false, busy = false, round = 0, fresh = [], focused = 0, anchor = null;
-
-// ---------------------------------------------------------------- what is asked for
-
-const day = (date, days = 0) => { const at = new Date(date); at.setHours(0, 0, 0, 0); at.setDate(at.getDate() + days); return at.getTime() / 1000; };
-const dates = when => {
-  if (when === 'today') return { since: day(Date.now()) };
-  if (/^\d+$/.test(when)) return { since: day(Date.now(), -when + 1) };
-  const [first, last] = when.split('..').map(text => /^\d{4}-\d\d-\d\d$/.test(text || '') ? `${text}T00:00` : '');
-  return { since: first && day(first), until: last && day(last, 1) };
-};
-const question = (more = {}) => {
-  const asked = parameters(), wanted = { ...dates(asked.get('when') || ''), ...more };
-  for (const name of ['q', 'base', 'shape', 'liked']) wanted[name] = asked.get(name);
-  wanted.lora = asked.get('with');
-  return new URLSearchParams(Object.entries(wanted).filter(([, value]) => value));
-};
-const is_filtered = () => [...question().keys()].length > 0;
 const seen = () => root.offsetParent !== null && !document.hidden;
-
-// ---------------------------------------------------------------- where each picture is
-
-let lay = 'masonry', columns = 1, gap = 11, side = 200, bottoms = [];
-try { lay = localStorage.getItem('atelier-lay') === 'square' ? 'square' : 'masonry'; } catch { /* a private window may refuse */ }
-const place = (from = 0) => {
-  if (!from) {
-    const width = wall.clientWidth, phone = width < 600;
-    gap = phone ? 5 : 11;
-    columns = phone ? (lay === 'square' ? 3 : 2) : Math.max(3, Math.round(width / 215));
-    side = (width - gap * (columns - 1)) / columns;
-    bottoms = new Array(columns).fill(0);
-  }
-  for (let index = from; index < items.length; index += 1) {
-    const item = items[index];
-    // The shortest column takes the next: so `top` never goes back from one item to the next.
-    item.column = lay === 'square' ? index % columns : bottoms.indexOf(Math.min(...bottoms));
-    item.height_shown = lay === 'square' ? side : side * Math.min(2, Math.max(.5, item.height / item.width));
-    item.top = bottoms[item.column];
-    bottoms[item.column] += item.height_shown + gap;
-  }
-  wall.style.height = `${Math.max(0, Math.max(...bottoms) - gap)}px`;
-};
-const first_below = height => {
-  let low = 0, high = items.length;
-  while (low < high) { const middle = (low + high) >> 1; if (items[middle].top < height) low = middle + 1; else high = middle; }
-  return low;
-};
+const place = (from = 0) => { wall.style.height = `${places.put(items, from, wall.clientWidth)}px`; };
 
 // ---------------------------------------------------------------- tiles
 
@@ -64,7 +21,7 @@ const tile = item => {
   return node;
 };
 const dress = (node, item, index) => {
-  const style = `width:${side}px;height:${item.height_shown}px;transform:translate(${item.column * (side + gap)}px,${item.top}px)`;
+  const style = places.style(item);
   if (node.getAttribute('style') !== style) node.setAttribute('style', style);
   node.setAttribute('aria-posinset', index + 1);
   node.setAttribute('aria-setsize', finished ? items.length : -1);
@@ -85,7 +42,7 @@ const dress = (node, item, index) => {
 const render = () => {
   const above = -wall.getBoundingClientRect().top, from = above - NEAR, to = above + innerHeight + NEAR;
   const near = [];
-  for (let index = first_below(from - 2 * side); index < items.length && items[index].top < to; index += 1) {
+  for (let index = places.first_below(items, from - 2 * places.side()); index < items.length && items[index].top < to; index += 1) {
     if (items[index].top + items[index].height_shown > from) near.push(index);
   }
   // What has the keyboard stays, wherever the page is scrolled to.
@@ -222,10 +179,6 @@ const go_to = index => {
   render();
   shown.get(ids[index]).firstChild.focus({ preventScroll: true });
 };
-const in_column = (index, step) => {
-  for (let at = index + step; items[at]; at += step) if (items[at].column === items[index].column) return at;
-  return index;
-};
 const index_of = target => ids.indexOf(target.closest('.tile')?.dataset.id);
 const like = async (image_ids, favourite) => {
   try { await post('/api/gallery/favourite', { image_ids, favourite }); tell('liked', { ids: image_ids, favourite }); } catch (error) { toast(error.message); }
@@ -242,7 +195,7 @@ wall.addEventListener('keydown', event => {
   const index = index_of(event.target);
   if (index < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
   const doings = {
-    ArrowLeft: () => go_to(index - 1), ArrowRight: () => go_to(index + 1), ArrowUp: () => go_to(in_column(index, -1)), ArrowDown: () => go_to(in_column(index, 1)),
+    ArrowLeft: () => go_to(index - 1), ArrowRight: () => go_to(index + 1), ArrowUp: () => go_to(places.in_column(items, index, -1)), ArrowDown: () => go_to(places.in_column(items, index, 1)),
     Home: () => go_to(0), End: () => go_to(items.length - 1), x: () => toggle(index, event.shiftKey), X: () => toggle(index, true), ' ': () => toggle(index, event.shiftKey),
     f: () => like([ids[index]], !items[index].favourite), Escape: () => choose([]),
     Enter: () => tell('picture', { ids, at: index, near_end: more }),
@@ -260,7 +213,7 @@ empty.querySelector('button').addEventListener('click', () => is_filtered() ? fi
 
 const listen = (name, work) => window.addEventListener(`atelier:${name}`, event => work(event.detail));
 listen('wanted', start);
-listen('lay', chosen => { lay = chosen; place(); render(); });
+listen('lay', chosen => { places.choose(chosen); place(); render(); });
 listen('unselect', () => choose([]));
 listen('select-shown', () => choose(ids));
 listen('deleted', forget);

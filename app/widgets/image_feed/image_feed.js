@@ -1,4 +1,4 @@
-const { make, poll, get, post, call, ago, capital, duration, say, toast, STATUS } = atelier;
+const { make, poll, get, post, call, tell, ago, capital, duration, say, toast, STATUS } = atelier;
 const root = element.querySelector('.image-feed'), blocks = root.querySelector('.blocks'), empty = root.querySelector('.empty-state');
 const going_bar = root.querySelector('.going'), cancel_all = going_bar.querySelector('button');
 const GOING = ['sending', 'queued', 'running', 'cancelling'];
@@ -101,7 +101,11 @@ const about = run => {
 };
 const meter = run => make('div', { class: 'meter', role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-valuenow': Math.round(share(run)) }, make('i', { style: `width:${share(run)}%` }));
 const waits = run => ['sending', 'queued'].includes(run.status) && !run.pictures.length;
-const block = run => make('article', { class: waits(run) ? 'waiting' : null, 'aria-busy': is_going(run) ? 'true' : null }, about(run), is_going(run) ? meter(run) : null,
+// A grid has a page of its own; here it is a line that leads there.
+const grid_block = run => make('article', { class: 'grid' }, make('div', { class: 'about' }, make('h3', { text: run.prompt }),
+  make('button', { type: 'button', class: 'button small', text: 'Open the grid', onclick: () => tell('open-grid', run.grid_id) }),
+  make('p', {}, ...['Grid', run.base_model, ago(run.submitted_at)].map(text => make('span', { text })))));
+const block = run => run.grid_id ? grid_block(run) : make('article', { class: waits(run) ? 'waiting' : null, 'aria-busy': is_going(run) ? 'true' : null }, about(run), is_going(run) ? meter(run) : null,
   run.problem ? problem(run) : make('div', { class: 'tiles', style: `--tile:${TILE[run.count] || 190}px` }),
   ...run.notes.map(note => make('p', { class: 'note', text: note })));
 
@@ -119,7 +123,9 @@ const move_on = (entry, run) => {
 const put = run => {
   const key = key_of(run), entry = shown.get(key) || { node: null, run: null, tiles: [] };
   if (entry.run && entry.run.version === run.version && entry.run.status === run.status) return;
-  if (entry.node && is_going(entry.run) && is_going(run) && entry.run.count === run.count) {
+  if (entry.node && run.grid_id) {
+    // Its line stays as it is.
+  } else if (entry.node && is_going(entry.run) && is_going(run) && entry.run.count === run.count) {
     move_on(entry, run);
   } else {
     const node = block(run), before = entry.node, focused = before?.contains(document.activeElement);
@@ -161,7 +167,7 @@ atelier.generate = async wishes => {
   // Shown at once, before the server has heard of it.
   const press = `press-${presses += 1}`;
   const run = { press, run_id: '', version: '', status: 'sending', ahead: 0, prompt: wishes.prompt, base_model: '', loras: [], submitted_at: 0, phase: '', phase_since: 0, step: 0, steps: 0,
-    seed: wishes.seed, width: wishes.width, height: wishes.height, count: wishes.count, pictures: [], preview: '', notes: [], problem: null };
+    grid_id: '', seed: wishes.seed, width: wishes.width, height: wishes.height, count: wishes.count, pictures: [], preview: '', notes: [], problem: null };
   put(run);
   arrange(last_runs);
   const answer = await call(server.start(wishes));
@@ -203,7 +209,7 @@ const refresh = poll({
       arrange(news.runs);
     } else {
       // Nothing new from a worker that is still starting: its seconds go on.
-      for (const { node, run } of shown.values()) if (run.status === 'running') node.querySelector('.state span').textContent = state_words(run);
+      for (const { node, run } of shown.values()) if (run.status === 'running' && !run.grid_id) node.querySelector('.state span').textContent = state_words(run);
     }
     return [...shown.values()].some(({ run }) => is_going(run)) ? 1000 : 6000;
   },

@@ -50,7 +50,7 @@ const row = use => {
   exact.value = use.strength.toFixed(2);
   show(use.strength);
   return make('li', {}, picture(lora),
-    make('span', { class: 'name' }, make('b', { text: name }), make('small', { text: lora?.detail || lora?.trigger_word || '' })),
+    make('span', { class: 'name' }, make('b', { text: name }), make('small', { text: lora ? lora.detail || lora.trigger_word : known ? 'Not there any more' : '' })),
     make('button', { type: 'button', class: 'remove', 'aria-label': `Remove ${name}`, text: '×', onclick: () => set(value().loras.filter(each => each.key !== use.key)) }),
     make('div', { class: 'strength' }, make('span', { text: 'Strength', 'aria-hidden': 'true' }), range, exact), trigger_chip(lora));
 };

@@ -20,8 +20,8 @@ from backend.contract import (
     new_run_id,
 )
 from backend.errors import InvalidRequest, NotFound, RunPodError
-from backend.grids.grids import GridRecord
 from backend.grids.plan import GridWish
+from backend.grids.record import GridRecord
 from backend.keys import GridKeys, ImageKeys, LoraKeys, RunKeys
 from backend.settings import Settings
 from backend.storage import Storage
@@ -247,7 +247,7 @@ def test_the_sheet_shows_what_is_there(studio: Studio, storage: Storage, owner: 
         name, data = studio.grids.sheet(owner, record.id, number)
         sheet = Image.open(io.BytesIO(data))
         assert name == f"grid-{record.id[-8:]}-{number + 1}.png"
-        assert [count for count, each in sheet.getcolors(2**24) or [] if each == colour] == [128 * 128]
+        assert [count for count, each in sheet.getcolors(2**24) or [] if each == colour] == [256 * 256]
     with pytest.raises(NotFound, match="has 2 sheets"):
         studio.grids.sheet(owner, record.id, 2)
 
