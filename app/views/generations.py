@@ -81,7 +81,7 @@ class GenerationViews(Views):
             count=len(made.images) if made else settings.count if settings else 1,
             pictures=self._made(state, request) if made else self._drawn(request, settings, going),
             preview=self._preview(going),
-            notes=list(made.notes) if made else [],
+            notes=list(made.notes) if made else [state.unsure] if state.unsure else [],
             problem=problem_of(state),
         )
 
