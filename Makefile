@@ -20,6 +20,7 @@ lint: .venv/developer
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck .github/workflows/*.yml
 
 # Torch first and by itself: asked for by another package, pip could choose a build with CUDA.
 .venv/torch: constraints.txt

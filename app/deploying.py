@@ -9,9 +9,9 @@ from backend.operations.runpod_account import RunPodAccount
 from backend.settings import Settings
 
 _SIGNS = {"create": "+ make  ", "update": "~ change", "keep": "= as is "}
-_DONE = {"create": "made", "update": "changed", "keep": "as it was"}
+_DONE = {"create": "made", "update": "changed"}
 _FOR_THE_SPACE = ("R2_ACCOUNT_ID", "R2_LORA_BUCKET", "R2_OUTPUT_BUCKET")
-_SECRETS = ("RUNPOD_API_KEY", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "SESSION_SECRET", "HF_TOKEN")
+_SECRETS = ("RUNPOD_API_KEY", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "HF_TOKEN")
 
 
 def deploy(settings: Settings, declaration: Path, agreed: Callable[[], bool]) -> None:
@@ -24,7 +24,7 @@ def deploy(settings: Settings, declaration: Path, agreed: Callable[[], bool]) ->
         if any(step.action != "keep" for step in steps) and not agreed():
             print("Nothing was changed.")
             return
-        ids = deployment.apply(lambda step: print(f"  {step.label}: {_DONE[step.action]}", flush=True))
+        ids = deployment.apply(_print_done)
     finally:
         account.close()
     _print_variables(ids, settings)
@@ -40,11 +40,18 @@ def _print_plan(steps: list[Step]) -> None:
         print("Everything is as declared.")
 
 
+def _print_done(step: Step) -> None:
+    if step.action != "keep":
+        print(f"  {step.label}: {_DONE[step.action]}", flush=True)
+
+
 def _print_variables(ids: dict[str, str], settings: Settings) -> None:
     print("\nVariables for the Space, or for the studio on your own computer:")
     print(f"  RUNPOD_TRAINING_ENDPOINT_ID={ids['training endpoint']}")
     print(f"  RUNPOD_IMAGE_GENERATION_ENDPOINT_ID={ids['image generation endpoint']}")
     for name in _FOR_THE_SPACE:
         print(f"  {name}={getattr(settings, name.lower())}")
-    print(f"Secrets, with the values you used here: {', '.join(_SECRETS)}.")
+    used = [name for name in _SECRETS if getattr(settings, name.lower())]
+    print(f"Secrets, with the values you used here: {', '.join(used)}.")
+    print("And the secret SESSION_SECRET: any long random text, so that a restart signs nobody out.")
     print("Then `atelier doctor` says whether everything works together.")

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,8 @@ from backend.settings import Settings
 _RUN = re.compile(r"\b(?:train|image)-[0-9]{13}-[0-9a-f]{8}\b")
 _FIELDS = ("method", "path", "status", "seconds")  # of a request; see app.traffic
 _HIDDEN = "[secret]"
+_NO_RELOAD = "is required to run hot-reloading in Spaces"
+_log = logging.getLogger(__name__)
 
 
 def set_up_logging(settings: Settings) -> None:
@@ -22,6 +25,15 @@ def set_up_logging(settings: Settings) -> None:
     handler.setFormatter(JsonLines(settings) if as_json else Lines(settings))
     logging.basicConfig(level=logging.INFO if as_json else logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request, with its address
+    threading.excepthook = _log_end_of_thread
+
+
+def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread: Python would print it as it is, secrets included."""
+    # On a Space Gradio starts a thread that loads changed code anew, which is only to be had with a package of theirs.
+    if ended.exc_value and _NO_RELOAD not in str(ended.exc_value):
+        name = ended.thread.name if ended.thread else "a thread"
+        _log.error("%s ended", name, exc_info=ended.exc_value)
 
 
 class Lines(logging.Formatter):

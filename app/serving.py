@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from app.door import Door
 from app.interface import build, launch_options
@@ -67,4 +70,12 @@ def options_behind_door(studio: Studio, sign_in: SignIn, settings: Settings, tra
         Middleware(UploadQuota, most_file_bytes=studio.limits.file_bytes),
     ]
     routes = [*sign_in.routes, metrics_route(studio, settings, traffic), *app["routes"]]
-    return options | {"app_kwargs": app | {"routes": routes, "middleware": stand_before}}
+    refusals = {RequestValidationError: _refuse_unreadable}
+    return options | {
+        "app_kwargs": app | {"routes": routes, "middleware": stand_before, "exception_handlers": refusals}
+    }
+
+
+async def _refuse_unreadable(request: Request, error: Exception) -> Response:
+    """Answer in place of FastAPI, who sends back what came, and breaks where that can't be sent."""
+    return JSONResponse({"error": "This request can't be read. Reload the page."}, 422)

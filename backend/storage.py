@@ -23,6 +23,8 @@ from backend.errors import NotFound, StorageError
 from backend.settings import Settings
 
 PRESIGNED_S = 2 * 3600  # whoever has the address has the object, so not for longer than a page is looked at
+# With the SDK's pauses, up to 20 s long, an outage is outlasted of some five seconds, or of two minutes and more.
+_ATTEMPTS, _PATIENT_ATTEMPTS = 5, 14
 _TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 _CONTENT_TYPES = {
     ".json": "application/json",
@@ -216,16 +218,21 @@ class Bucket:
                 raise _AlreadyThere(key) from error
             raise StorageError(f"Storage refused {key} in {self.name}: {code or error}.", _hint_for(code)) from error
         except (BotoCoreError, Boto3Error, OSError) as error:
+            # Which object it was is of no use to whoever reads this: it is the same for all.
             raise StorageError(
-                f"Storage does not answer ({type(error).__name__} for {key} in {self.name}).",
-                "Check that it is up and that R2_ACCOUNT_ID is right.",
+                f"Storage does not answer ({type(error).__name__}).",
+                "If it stays so, see whether it is up and R2_ACCOUNT_ID is right.",
             ) from error
 
 
 class Storage:
-    """The two buckets."""
+    """The two buckets.
 
-    def __init__(self, settings: Settings) -> None:
+    `patient` is for a worker, who would lose what took hours to make: it asks for some minutes before it gives up.
+    A screen says sooner that storage is away, and asks again by itself.
+    """
+
+    def __init__(self, settings: Settings, *, patient: bool = False) -> None:
         self.endpoint = settings.storage_endpoint
         client = boto3.client(
             "s3",
@@ -236,10 +243,10 @@ class Storage:
             config=Config(
                 signature_version="s3v4",
                 s3={"addressing_style": "path"},
-                retries={"mode": "standard", "total_max_attempts": 5},
+                retries={"mode": "standard", "total_max_attempts": _PATIENT_ATTEMPTS if patient else _ATTEMPTS},
                 max_pool_connections=32,
                 connect_timeout=5,
-                read_timeout=60,
+                read_timeout=60 if patient else 15,
                 tcp_keepalive=True,
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",

@@ -164,12 +164,18 @@ class Report:
         if self._changed or all_of_it:
             self._seq += 1
             progress, self._changed = self.snapshot(), False
-        metrics = {self._keys.metrics(first): self._stretch(first) for first in sorted(self._unstored_metrics)}
+        metrics = {first: self._stretch(first) for first in sorted(self._unstored_metrics)}
         self._unstored_metrics.clear()
         if self._log_changed and (all_of_it or time.monotonic() - self._log_stored_at > LOG_EVERY_S):
             log, self._log_changed, self._log_stored_at = "\n".join(self._log) + "\n", False, time.monotonic()
         preview, self._preview = self._preview, None
         return Changes(self._keys, progress, metrics, log, preview)
+
+    def put_back(self, changes: "Changes") -> None:
+        """Take changes that could not be stored for changes again."""
+        self._changed = True
+        self._log_changed = self._log_changed or changes.log is not None
+        self._unstored_metrics |= changes.metrics.keys()
 
     def _stretch(self, first: int) -> Metrics:
         steps = [step for step in sorted(self._curve) if first <= step < first + METRICS_STEPS]
@@ -187,7 +193,7 @@ class Changes:
         self,
         keys: RunKeys,
         progress: Progress | None,
-        metrics: dict[str, Metrics],
+        metrics: dict[int, Metrics],  # by the first step of the stretch
         log: str | None,
         preview: bytes | None = None,
     ) -> None:
@@ -195,8 +201,8 @@ class Changes:
 
     def store(self, storage: Storage) -> None:
         """Write it. Blocks."""
-        for key, stretch in self.metrics.items():
-            storage.loras.put_message(key, stretch)
+        for first, stretch in self.metrics.items():
+            storage.loras.put_message(self.keys.metrics(first), stretch)
         if self.log is not None:
             storage.loras.put(self.keys.log, self.log.encode())
         if self.preview is not None:

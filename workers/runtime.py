@@ -43,7 +43,7 @@ from backend.errors import (
 from backend.keys import RunKeys, direct_job_key
 from backend.settings import Settings
 from backend.storage import Storage
-from workers.report import Report
+from workers.report import Changes, Report
 
 PUBLISH_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Worker(Generic[Q]):
         self._request_type = request_type
         self._work = work
         self._settings = settings
-        self._storage = Storage(settings)
+        self._storage = Storage(settings, patient=True)
         self._stopping = False
 
     def serve(self) -> None:
@@ -222,7 +222,7 @@ async def _published(report: Report, storage: Storage, job: dict[str, Any]) -> A
         publisher.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await publisher
-        await _publish(report.take_changes(all_of_it=True).store, storage)
+        await _publish(report, report.take_changes(all_of_it=True), storage)
 
 
 async def _publish_forever(report: Report, storage: Storage, job: dict[str, Any]) -> None:
@@ -230,7 +230,7 @@ async def _publish_forever(report: Report, storage: Storage, job: dict[str, Any]
 
     while True:
         changes = report.take_changes()
-        await _publish(changes.store, storage)
+        await _publish(report, changes, storage)
         if changes.progress:
             said = {"seq": changes.progress.seq, "phase": changes.progress.phase}
             runpod.serverless.progress_update(
@@ -239,11 +239,12 @@ async def _publish_forever(report: Report, storage: Storage, job: dict[str, Any]
         await asyncio.sleep(PUBLISH_EVERY_S)
 
 
-async def _publish(store: Callable[[Storage], None], storage: Storage) -> None:
+async def _publish(report: Report, changes: Changes, storage: Storage) -> None:
     try:
-        await asyncio.to_thread(store, storage)
+        await asyncio.to_thread(changes.store, storage)
     except ServiceError:
         # A run outlives a storage that is away for a while; the next publication carries the same story.
+        report.put_back(changes)
         _log.warning("progress could not be stored", exc_info=True)
 
 

@@ -1,5 +1,6 @@
 """The requests the page's own scripts make: each area in a file of its own. Authorised, and thin."""
 
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -12,10 +13,15 @@ _AREAS = (datasets, runs, generations, prompt_book, start_pictures, grids, loras
 def routes(studio: Studio) -> list[Route]:
     """Return the routes to serve beside the page."""
     return [
-        Route("/healthz", lambda request: JSONResponse({"ok": True})),
+        Route("/healthz", _health),
         Route("/readyz", lambda request: _readiness(studio)),
         *(route for area in _AREAS for route in area.routes(studio)),
     ]
+
+
+async def _health(request: Request) -> JSONResponse:
+    # In the event loop: it must not wait for a thread while all of them wait for a storage that is away.
+    return JSONResponse({"ok": True})
 
 
 def _readiness(studio: Studio) -> JSONResponse:

@@ -79,7 +79,8 @@ def lora_file_name(key: str) -> str:
 
 def version_of_run(state: RunState) -> str:
     """Return a mark that changes whenever a run says something new."""
-    return f"{state.request.attempt}.{state.status}.{state.progress.seq if state.progress else 0}"
+    seq = state.progress.seq if state.progress else 0
+    return f"{state.request.attempt}.{state.status}.{seq}{'.unsure' if state.unsure else ''}"
 
 
 def version_of(versions: Iterable[str]) -> str:

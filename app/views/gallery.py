@@ -26,6 +26,7 @@ class TilePage(View):
     pictures: list[Tile]
     after: str
     whole: bool
+    trouble: str  # why this may be out of date
 
 
 class Choice(View):
@@ -113,7 +114,7 @@ class GalleryViews(Views):
             )
             for row in page.rows
         ]
-        return TilePage(pictures=tiles, after=page.after, whole=page.whole)
+        return TilePage(pictures=tiles, after=page.after, whole=page.whole, trouble=page.trouble)
 
     def summary(self, summary: Summary, loras: list[Lora]) -> SummaryView:
         """Return how many pictures there are, and what they can be filtered by; `loras` are those there are."""

@@ -85,7 +85,7 @@ class GenerationViews(Views):
             pictures=self._made(state, request) if made else self._drawn(request, settings, going),
             preview=self._preview(going),
             preview_index=progress.preview_index if progress else 0,
-            notes=list(made.notes) if made else [],
+            notes=list(made.notes) if made else [state.unsure] if state.unsure else [],
             problem=problem_of(state),
             grid_id=request.grid_id or "",
         )

@@ -64,6 +64,7 @@ class TrainingView(RunRow):
     trigger_word: str
     settings: list[tuple[str, str]]
     message: str
+    unsure: str  # why this may be out of date
     phases: list[PhaseTime]
     loss: float | None
     learning_rate: float | None
@@ -106,6 +107,7 @@ class TrainingViews(Views):
             trigger_word=request.trigger_word,
             settings=_shown_settings(settings, request.max_minutes),
             message=told.message if told else "",
+            unsure=state.unsure,
             phases=list(story.phases) if story else [],
             loss=told.loss if told else None,
             learning_rate=told.learning_rate if told else None,

@@ -65,7 +65,7 @@ window.atelier = (() => {
   ]);
 
   // Calls `read` again and again while `element` can be seen; `read` returns the milliseconds to the next time.
-  // After a failure `failed` gets the sentence, and the pauses double up to half a minute. `unseen` tells whether to go
+  // After a failure `failed` gets the sentence, and the pauses double up to ten seconds. `unseen` tells whether to go
   // on while another tab of the browser is in front.
   const poll = ({ element, read, failed, unseen = () => false }) => {
     let timer = null, busy = false, misses = 0, again = false;
@@ -83,7 +83,7 @@ window.atelier = (() => {
       } catch (error) {
         misses += 1;
         failed(error.status === 404 ? error.message : `${error.message} It is asked again shortly; nothing is lost.`, error);
-        pause = Math.min(30000, 1000 * 2 ** misses);
+        pause = Math.min(10000, 1000 * 2 ** misses);
       }
       busy = false;
       if (again) { again = false; pause = 0; }

@@ -31,6 +31,7 @@ class Page(NamedTuple):
     rows: list[Row]
     after: str
     whole: bool  # False while the index is still being made, and pictures are missing
+    trouble: str = ""  # why this may be out of date, in words
 
 
 class Summary(NamedTuple):
@@ -55,12 +56,12 @@ class Gallery:
 
     def page(self, owner: str, wanted: Wanted = Wanted(), after: str = "", limit: int = PAGE) -> Page:  # noqa: B008
         """Return the wanted pictures behind the id `after`, newest first."""
-        whole = self._index.is_whole(owner)
+        whole, trouble = self._index.is_whole(owner), ""
         if not after or not whole:
-            self._sync.freshen(owner, _WAIT_S if whole else _WAIT_FOR_FIRST_S)
+            trouble = self._sync.freshen(owner, _WAIT_S if whole else _WAIT_FOR_FIRST_S)
         rows = self._index.page(owner, wanted, after, limit)
         whole = whole or self._index.is_whole(owner)
-        return Page(rows, rows[-1].image_id if len(rows) == limit else "", whole)
+        return Page(rows, rows[-1].image_id if len(rows) == limit else "", whole, trouble)
 
     def summary(self, owner: str, wanted: Wanted) -> Summary:
         """Return how many pictures are wanted, and what there is to choose from."""

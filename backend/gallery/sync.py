@@ -45,6 +45,7 @@ class _Owner:
         self.looked_at = float("-inf")
         self.looked_through_at = float("-inf")
         self.took_s = 0.0  # the last time everything was looked through
+        self.trouble = ""  # why the last look came to nothing, in words
         self.applied: set[str] = set()  # removals
         self.unreadable: set[str] = set()  # records
 
@@ -67,17 +68,21 @@ class GallerySync:
         self._looking.shutdown(wait=False, cancel_futures=True)
         self._reading.shutdown(wait=False, cancel_futures=True)
 
-    def freshen(self, owner: str, wait_s: float) -> None:
-        """Look for what changed; return when a page can be shown, or after `wait_s` while the look goes on."""
+    def freshen(self, owner: str, wait_s: float) -> str:
+        """Look for what changed; return when a page can be shown, or after `wait_s` while the look goes on.
+
+        Returns why the last look came to nothing, in words; else ''.
+        """
         with self._lock:
             state = self._owners.setdefault(owner, _Owner())
             if time.monotonic() - state.looked_at < _SOON_S:
-                return
+                return ""
             if not state.at_work:
                 state.at_work = True
                 state.ready.clear()
                 self._looking.submit(self._look, owner, state)
         state.ready.wait(wait_s)
+        return state.trouble
 
     def note_removal(self, owner: str, image_ids: list[ImageId]) -> None:
         """Take deleted pictures out, here and in the indexes of other apps."""
@@ -101,10 +106,12 @@ class GallerySync:
             self._reconcile(owner, state, reverse_ms(time.time() - WINDOW_S))
             self._mark_favourites(owner)
             state.looked_at = time.monotonic()
+            state.trouble = ""
             state.ready.set()
             if time.monotonic() - state.looked_through_at > max(_REST_S, _REST_FACTOR * state.took_s):
                 self._look_through(owner, state)
         except AtelierError as error:
+            state.trouble = error.message
             _log.warning("the gallery's index could not be brought up to date: %s", error)
         except Exception:
             if not self._closed.is_set():  # else its threads have ended

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from backend.errors import InvalidRequest, RunPodError
 from backend.operations.declaration import Declaration, Wanted, all_wanted
-from backend.operations.runpod_account import RunPodAccount, Thing
+from backend.operations.runpod_account import Kind, RunPodAccount, Thing
 from backend.settings import Settings
 
 _LEAST_GPU_GB = 24
@@ -45,7 +45,7 @@ class Deployment:
             ids[wanted.label] = found["id"] if found else _MADE_LATER
             body = wanted.body(ids)
             if found is None:
-                steps.append(Step(wanted.label, "create", list(_described(body))))
+                steps.append(Step(wanted.label, "create", list(_described(wanted.kind, body))))
                 continue
             _refuse_the_impossible(wanted, found, body)
             lines = list(_differences(found, body))
@@ -152,23 +152,32 @@ def _refuse_the_impossible(wanted: Wanted, found: Thing, body: Thing) -> None:
         )
 
 
-def _described(body: Thing) -> Iterator[str]:
+def _described(kind: Kind, body: Thing) -> Iterator[str]:
+    # An endpoint says again what its template has said; what is off is as nobody would expect otherwise.
+    said = {"name", "type", "templateId", *(("image", "disk", "env") if kind == "serverless" else ())}
     for field, value in body.items():
-        if field == "env":
-            yield f"env: {', '.join(f'{name} set' for name in value)}"
-        elif field not in ("name", "type", "templateId"):
-            yield f"{field}: {_plain(value)}"
+        if field in said or isinstance(value, bool):
+            continue
+        yield f"env: {', '.join(value)}" if field == "env" else f"{field}: {_in_units(field, value)}"
 
 
 def _differences(found: Thing, body: Thing) -> Iterator[str]:
     for field in _changed_fields(found, body):
         there = found.get(field)
         if field != "env":
-            yield f"{field}: {_plain(there)} → {_plain(body[field])}"
+            yield f"{field}: {_in_units(field, there)} → {_in_units(field, body[field])}"
             continue
         for name, value in body["env"].items():
             if (there or {}).get(name) != value:
                 yield f"env {name}: {'another value' if name in (there or {}) else 'not set'} → set"
+
+
+def _in_units(field: str, value: Any) -> str:
+    if field in ("size", "disk") and isinstance(value, int):
+        return f"{value} GB"
+    if field == "timeout" and isinstance(value, int):
+        return f"{value / 3_600_000:g} h a job"
+    return _plain(value)
 
 
 def _plain(value: Any) -> str:

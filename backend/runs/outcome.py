@@ -12,7 +12,7 @@ from backend.contract import (
     TrainingResult,
     created_at,
 )
-from backend.errors import NotFound
+from backend.errors import NotFound, RunPodError
 from backend.keys import RunKeys
 from backend.runs.deadlines import may_take
 from backend.runs.runpod_client import Endpoint, Job, JobStatus
@@ -21,6 +21,8 @@ from backend.runs.submissions import Submissions
 from backend.storage import Bucket
 
 SILENCE_S = 60.0  # a run without a job that said something more recently is taken to be alive
+_HAND_OVER_S = 5.0  # what handing a run over takes at most when all is well
+_NOT_HANDED_OVER = "RunPod doesn't have this yet. If that stays so for a minute, it can be started again here."
 _CANCEL_GRACE_S = 20.0  # what a worker is given to save its last step and say so
 _GOING_ON: dict[JobStatus, RunStatus] = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
 
@@ -53,6 +55,11 @@ class Outcomes:
             job = self._endpoints[known.kind].status(submission.job_id)
         except NotFound:
             return self._without_job(known, was_cancelled=submission.cancelled)
+        except RunPodError as error:
+            # Its worker goes on, and stores what it does: that can be shown whoever else is away.
+            going = "cancelling" if submission.cancelled else "running" if progress else "queued"
+            unsure = f"{error.message} This is what was last stored; the run goes on without the studio."
+            return known.model_copy(update={"status": going, "unsure": unsure})
         if job.status in _GOING_ON:
             return known.model_copy(update={"status": "cancelling" if submission.cancelled else _GOING_ON[job.status]})
         # The worker stored the end of the run before RunPod heard of it, so it may have come since we looked.
@@ -74,9 +81,11 @@ class Outcomes:
     def _without_job(self, known: RunState, *, was_cancelled: bool = False) -> RunState:
         """The state of a run RunPod knows nothing of: it was never handed over, or has been forgotten."""
         last_seen = known.progress.updated_at if known.progress else known.submitted_at
-        if time.time() - last_seen < SILENCE_S:
+        silent_s = time.time() - last_seen
+        if silent_s < SILENCE_S:
             going = "cancelling" if was_cancelled else "running" if known.progress else "queued"
-            return known.model_copy(update={"status": going})
+            unsure = _NOT_HANDED_OVER if going == "queued" and silent_s > _HAND_OVER_S else ""
+            return known.model_copy(update={"status": going, "unsure": unsure})
         if was_cancelled:
             return cancelled(known)
         if known.progress:

@@ -17,6 +17,7 @@ ENDED: frozenset[JobStatus] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TI
 
 _ATTEMPTS = 4
 _WAIT_S = (0.5, 1.0, 2.0)
+_TIMEOUT_S, _STATUS_TIMEOUT_S = 20.0, 8.0
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 MAX_PAYLOAD_BYTES = 10 * 2**20  # RunPod's limit for /run
 
@@ -46,7 +47,6 @@ class Endpoint:
         self._http = httpx.Client(
             base_url=f"{settings.runpod_base_url.rstrip('/')}/{endpoint_id}",
             headers={"Authorization": f"Bearer {settings.runpod_api_key.get_secret_value()}"},
-            timeout=httpx.Timeout(20, connect=5),
         )
 
     def run(self, request: Request, *, execution_timeout_s: int, ttl_s: int) -> str:
@@ -59,7 +59,8 @@ class Endpoint:
 
     def status(self, job_id: str) -> Job:
         """Return a job's state. Raises NotFound once RunPod has forgotten it."""
-        reply = self._call("GET", f"/status/{job_id}")
+        # Screens ask again in seconds by themselves; one that is kept waiting shows nothing meanwhile.
+        reply = self._call("GET", f"/status/{job_id}", attempts=2, timeout_s=_STATUS_TIMEOUT_S)
         status: JobStatus = "IN_PROGRESS" if reply["status"] == "RUNNING" else reply["status"]
         return Job(job_id, status, reply.get("workerId") or "", str(reply.get("error") or ""))
 
@@ -78,14 +79,22 @@ class Endpoint:
         """Close the connections."""
         self._http.close()
 
-    def _call(self, method: str, path: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
-        for attempt in range(_ATTEMPTS):
+    def _call(
+        self,
+        method: str,
+        path: str,
+        payload: dict[str, Any] | None = None,
+        *,
+        attempts: int = _ATTEMPTS,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> dict[str, Any]:
+        for attempt in range(attempts):
             try:
-                reply = self._http.request(method, path, json=payload)
+                reply = self._http.request(method, path, json=payload, timeout=httpx.Timeout(timeout_s, connect=5))
             except httpx.TransportError as error:
                 failure: AtelierError = RunPodError(
-                    f"The {self.name} endpoint does not answer ({type(error).__name__}, {attempt + 1} tries).",
-                    "Check the connection and RUNPOD_BASE_URL, then try again.",
+                    f"The {self.name} endpoint does not answer ({type(error).__name__}).",
+                    "Try again in a minute; if it stays so, see whether RunPod is up and RUNPOD_BASE_URL is right.",
                 )
             else:
                 if reply.is_success:
@@ -94,7 +103,7 @@ class Endpoint:
                 failure = self._refusal(reply)
                 if reply.status_code not in _RETRIED:
                     raise failure
-            if attempt < _ATTEMPTS - 1:
+            if attempt < attempts - 1:
                 time.sleep(_WAIT_S[attempt])
         raise failure
 

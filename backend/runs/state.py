@@ -32,6 +32,7 @@ class RunState(Message):
     training: TrainingResult | None = None
     generation: GenerationResult | None = None
     failure: JobFailure | None = None
+    unsure: str = ""  # why this may be out of date, in words: RunPod could not be asked
 
     @property
     def ended(self) -> bool:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.door import Door
-from app.logs import JsonLines, Lines
+from app.logs import JsonLines, Lines, set_up_logging
 from app.metrics import metrics_route
 from app.routes import routes
 from app.sign_in import sign_in_for
@@ -125,3 +125,27 @@ def test_what_does_not_finish_is_counted() -> None:
     traffic = Traffic()
     traffic.begin()
     assert traffic.drain(0.05) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_ends_a_thread_is_logged_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end, as what follows is
+    handlers, level = root.handlers[:], root.level
+    try:
+        set_up_logging(Settings.model_validate({"hf_token": "hf_abcdefgh", "atelier_log": "json"}))
+        for why in ("hf_abcdefgh is refused", "`spaces` package is required to run hot-reloading in Spaces"):
+            thread = threading.Thread(target=_end_with, args=(why,), name="watcher")
+            thread.start()
+            thread.join()
+    finally:
+        root.handlers[:], root.level = handlers, level
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["message"] == "watcher ended"
+    assert "[secret] is refused" in json.loads(line)["traceback"]
+
+
+def _end_with(why: str) -> None:
+    raise RuntimeError(why)

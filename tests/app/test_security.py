@@ -138,3 +138,12 @@ class TestQuota:
 
     def test_the_studios_own_uploads_have_their_own_limits(self) -> None:
         assert self.client().post("/api/datasets/x/files", content=bytes(2**21)).status_code == 200
+
+
+def test_what_gradio_cannot_read_is_refused(client: TestClient) -> None:
+    headers = {"content-type": "application/json"}
+    for path in ("/gradio_api/queue/join", "/gradio_api/component_server", "/gradio_api/call/list"):
+        for body in (b'{"name": 1e999}', b'{"name": "\\ud800"}', b"[" * 100_000, b"{", b"\xff"):
+            reply = client.post(path, content=body, headers=headers)
+            assert reply.status_code in (400, 422), (path, body[:20], reply.text)
+            assert len(reply.content) < 300

@@ -1,5 +1,6 @@
 """The storage client against a real S3 server."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from backend.errors import NotFound, StorageError
 from backend.keys import ImageKeys
 from backend.settings import Settings
 from backend.storage import Storage, sha256_of
+from tests.wire import Wire
 
 
 def test_bytes_come_back(storage: Storage, owner: str) -> None:
@@ -105,3 +107,17 @@ def test_a_message_of_another_kind_is_refused(storage: Storage, owner: str) -> N
 def test_a_runs_pictures_have_fixed_keys() -> None:
     keys = ImageKeys.of_run("ada", "image-8200000000000-0123abcd", 2)
     assert keys.image == "images/ada/8200000000000-0123abcd-2.png"
+
+
+def test_a_worker_outlasts_a_storage_that_is_away(storage_settings: Settings, owner: str) -> None:
+    wire = Wire(int(storage_settings.r2_endpoint_url.rsplit(":", 1)[1]))
+    through_it = storage_settings.model_copy(update={"r2_endpoint_url": f"http://127.0.0.1:{wire.port}"})
+    patient = Storage(through_it, patient=True)
+    patient.loras.put(f"{owner}/before", b"1")
+    wire.cut()
+    back = threading.Timer(2, wire.mend)
+    back.start()
+    patient.loras.put(f"{owner}/after", b"2")
+    back.join()
+    assert patient.loras.get(f"{owner}/after") == b"2"
+    wire.cut()

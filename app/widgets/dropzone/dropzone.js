@@ -178,6 +178,7 @@ const send_all = async everything => {
     }
   } catch (error) {
     round.refused.push({ name: 'Nothing was sent', reason: error.message });
+    round.lost = items;
     list_refused();
   }
   clearInterval(look);

@@ -83,6 +83,8 @@ const say_empty = () => {
   empty.querySelector('button').textContent = filtered ? 'Show all pictures' : 'Make the first one';
 };
 const count = async () => { const now = round, found = await get(`/api/gallery/summary?${question()}`).catch(() => null); if (found && now === round) tell('summary', found); };
+const state_of = page => page.trouble ? `${page.trouble} What is here may be out of date; nothing is lost.`
+  : page.whole ? '' : 'The gallery is being put in order; pictures appear as they are found.';
 const more = async () => {
   if (busy || finished || !seen()) return;
   busy = true;
@@ -95,7 +97,7 @@ const more = async () => {
     add(page.pictures);
     after = ids.at(-1) || '';
     finished = !page.after && page.whole;
-    notice.textContent = page.whole ? '' : 'The gallery is being put in order; pictures appear as they are found.';
+    notice.textContent = state_of(page);
     if (!page.whole && !page.after) pause = 1200;
     say_empty();
     render();
@@ -121,6 +123,7 @@ const look = async () => {
   if (busy || !seen() || (!items.length && !finished)) return;
   const now = round, page = await get(`/api/gallery?${question()}`).catch(() => null);
   if (!page?.whole || now !== round || busy) return;
+  notice.textContent = state_of(page);
   const told = new Map(page.pictures.map(each => [each.image_id, each])), last = page.after || '~';
   forget(ids.filter(id => id <= last && !told.has(id)));
   let changed = false;

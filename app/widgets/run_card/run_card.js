@@ -240,7 +240,7 @@ const refresh = poll({
     if (id !== run_id) return 0;
     if (news) {
       if (!GOING.includes(news.status)) stopping = false;
-      notice('');
+      notice(news.unsure);
       run = news;
       version = news.version;
       await curve.read(run, () => id === run_id);

@@ -56,7 +56,7 @@ def test_an_empty_account_gets_everything(api: RunPodApi, capsys: pytest.Capture
     assert training["env"]["PREFETCH_MODELS"] == "flux1-dev"
     assert training["timeout"] == 86_400_000
     assert f"RUNPOD_TRAINING_ENDPOINT_ID={training['id']}" in said
-    assert "R2_SECRET_ACCESS_KEY set" in said
+    assert "R2_SECRET_ACCESS_KEY" in said
 
 
 def test_no_secret_is_printed(api: RunPodApi, capsys: pytest.CaptureFixture[str]) -> None:

@@ -412,3 +412,25 @@ def test_more_presses_than_are_shown_are_counted_and_stopped(
     assert [state.request.prompt for state in generation.going_behind(newest)] == ["no. 9", "no. 8", "no. 7"]
     generation.cancel_all(owner)
     assert runpod.cancelled == [f"job{number + 1}" for number in reversed(range(7, 70))]
+
+
+def test_what_is_stored_is_shown_while_runpod_is_away(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    storage.loras.put_message(keys_of(training).progress, progress(str(training.run_id)))
+    runpod.close()
+    state = runs.state(training.owner, str(training.run_id))
+    assert (state.status, state.progress and state.progress.step) == ("running", 7)
+    assert "training endpoint does not answer" in state.unsure
+    storage.loras.put_message(keys_of(training).result, result(str(training.run_id)))
+    state = runs.state(training.owner, str(training.run_id))
+    assert (state.status, state.unsure) == ("done", "")
+
+
+def test_a_run_that_is_slow_to_reach_runpod_says_so(runs: Runs, storage: Storage, training: TrainingRequest) -> None:
+    early = training.model_copy(update={"run_id": f"train-{reverse_ms(time.time() - 10)}-00000000"})
+    storage.loras.put_message(keys_of(early).request, early)
+    state = runs.state(early.owner, str(early.run_id))
+    assert state.status == "queued"
+    assert "RunPod doesn't have this yet" in state.unsure
