@@ -17,7 +17,7 @@ _EDGES = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=2, offse
 
 
 def overview(image: Image.Image) -> Image.Image:
-    """Return a picture shrunk by a whole number, its longer side at least 1024 pixels where it was: enough for its
+    """Return a picture shrunk by a whole number, its longer side at least 1000 pixels where it was: enough for its
     looks and its thumbnail, and a tenth of the work for a photograph."""
     factor = max(image.size) // OVERVIEW_SIDE
     return image.reduce(factor) if factor > 1 else image

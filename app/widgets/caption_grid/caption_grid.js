@@ -269,4 +269,5 @@ window.addEventListener('atelier:described', ({ detail }) => {
   tell('captions-saved', dataset_id);
 });
 window.addEventListener('atelier:apply-captions', event => apply(event.detail));
+tell('which-setup');
 open(atelier.opened_dataset());
