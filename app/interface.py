@@ -117,7 +117,9 @@ def _wire(
     form = generate_tab.form
     standing = [generate_tab.field("prompt"), generate_tab.field("base_model")]
     runs_tab.card.prompt_lora(prompt_lora, standing[0], [shell.tabs, *form], **QUICK)
-    runs_tab.card.clone(train_alike, None, [shell.tabs, train_tab.dataset.bar, *train_tab.setup.form], **QUICK)
+    filled = runs_tab.card.clone(train_alike, None, [shell.tabs, train_tab.dataset.bar, *train_tab.setup.form], **QUICK)
+    for said in train_tab.say_anew:
+        filled.success(**said)
     loras_tab.panel.prompt_lora(prompt_lora, standing[0], [shell.tabs, *form], **QUICK)
     for source in (shell.view, gallery_tab.drop):
         source.reuse(reuse, standing, [shell.tabs, *form], **QUICK)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from app.identifiers import dataset_id_in, file_name_in, resolutions_in
@@ -45,6 +45,7 @@ def routes(studio: Studio) -> list[Route]:
         Route("/api/datasets", answer(datasets.list), methods=["GET"]),
         Route("/api/datasets", answer_json(NameMessage, datasets.create), methods=["POST"]),
         Route(one, answer(datasets.one)),
+        Route(f"{one}/pictures/{{picture}}", answer(datasets.picture)),
         Route(f"{one}/files", files, methods=["POST"]),
         Route(f"{one}/captions", answer_json(CaptionsMessage, datasets.set_captions), methods=["POST"]),
         Route(f"{one}/describe", answer_json(PictureMessage, datasets.describe), methods=["POST"]),
@@ -77,6 +78,10 @@ class _Datasets:
 
     def one(self, owner: str, request: Request) -> Response:
         return json_of(self._views.dataset(self._datasets.get(owner, _id(request))))
+
+    def picture(self, owner: str, request: Request) -> Response:
+        dataset = self._datasets.get(owner, _id(request))
+        return RedirectResponse(self._views.picture(dataset, request.path_params["picture"]), 307)
 
     def most_bytes(self, request: Request) -> int:
         return self._limits.total_bytes if is_archive(_name(request)) else self._limits.file_bytes

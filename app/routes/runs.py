@@ -1,5 +1,7 @@
 """The state of runs, for the page's polling, and what may be done to one."""
 
+import hashlib
+
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -62,10 +64,10 @@ class _Runs:
         return json_of(CurveView.model_validate(metrics.model_dump()))
 
     def log(self, owner: str, request: Request) -> Response:
-        return _plain(self._studio.runs.log(owner, run_id_in(request.path_params["run_id"])))
+        return _plain(request, self._studio.runs.log(owner, run_id_in(request.path_params["run_id"])))
 
     def config(self, owner: str, request: Request) -> Response:
-        return _plain(self._studio.training.toolkit_config(owner, run_id_in(request.path_params["run_id"])))
+        return _plain(request, self._studio.training.toolkit_config(owner, run_id_in(request.path_params["run_id"])))
 
     def ask(self, owner: str, message: WishMessage, request: Request) -> Response:
         self._studio.runs.ask(owner, run_id_in(request.path_params["run_id"]), message.wish)
@@ -88,5 +90,10 @@ class _Runs:
         return Response(status_code=204)
 
 
-def _plain(text: str) -> Response:
-    return Response(text, media_type="text/plain", headers={"x-content-type-options": "nosniff"})
+def _plain(request: Request, text: str) -> Response:
+    """Return a text; nothing, where the browser kept the same one. An open log is asked for every other second."""
+    etag = f'"{hashlib.sha256(text.encode()).hexdigest()[:16]}"'
+    headers = {"x-content-type-options": "nosniff", "cache-control": "private, no-cache", "etag": etag}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(text, media_type="text/plain", headers=headers)

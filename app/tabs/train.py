@@ -16,6 +16,7 @@ class TrainTab(NamedTuple):
     message: Any
     dataset: train_dataset.DatasetPanel
     setup: train_setup.SetupPanel
+    say_anew: list[dict[str, Any]]  # arguments of the events that follow when the whole form was filled
 
 
 def build(studio: Studio) -> TrainTab:
@@ -25,5 +26,9 @@ def build(studio: Studio) -> TrainTab:
             panel = train_dataset.build(studio)
         with gr.Column(scale=3, min_width=320, elem_classes="rail"):
             setup = train_setup.build(studio)
-    train_dataset.wire(panel, setup)
-    return TrainTab(setup.start, [panel.dataset, *setup.start_inputs], setup.message, panel, setup)
+    say_anew = [train_dataset.wire(panel, setup), setup.look_ahead, setup.show_config]
+    # Not at a change of each field: from one to the next the form would be at odds with itself.
+    for settled in setup.settled:
+        for said in say_anew:
+            settled.success(**said)
+    return TrainTab(setup.start, [panel.dataset, *setup.start_inputs], setup.message, panel, setup, say_anew)

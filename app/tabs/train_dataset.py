@@ -40,15 +40,19 @@ def build(studio: Studio) -> DatasetPanel:
     return DatasetPanel(dataset, bar, zone, check, DatasetHandlers(studio))
 
 
-def wire(panel: DatasetPanel, setup: SetupPanel) -> None:
-    """Connect the panel's parts; the sample dataset also fills in a name and a trigger word."""
+def wire(panel: DatasetPanel, setup: SetupPanel) -> dict[str, Any]:
+    """Connect the panel's parts; the sample dataset also fills in a name and a trigger word.
+
+    Returns an event's arguments, to have the pictures looked at anew for what is set up.
+    """
     dataset, bar, zone, check, handlers = panel
     shown_for = [setup.base_model, setup.trigger, setup.resolution]
-    for setting in shown_for:
-        setting.change(setup_value, shown_for, check, trigger_mode="always_last", **QUICK)
+    look_over = {"fn": setup_value, "inputs": shown_for, "outputs": check, **QUICK}
+    gr.on([setup.trigger.change, setup.resolution.input], trigger_mode="always_last", **look_over)
     bar.choose(handlers.choose, None, dataset, **QUICK)
     bar.counted(handlers.counted, None, setup.pictures, **QUICK)
     zone.sample(handlers.sample, None, [bar, zone, setup.name, setup.trigger], **QUICK)
+    return look_over
 
 
 class DatasetHandlers:

@@ -59,8 +59,11 @@ class PreviewHandlers:
     def config(self, base_model: str, lora_name: str, trigger_word: str, *values: Any) -> str:
         """Return what ai-toolkit would be told, or the sentence that says why there is nothing to tell."""
         try:
-            spec = self._studio.base_models[base_model].model_dump()
-            fixed = {"lora_name": lora_name.strip() or "unnamed", "trigger_word": trigger_word, "base_model": spec}
+            spec = self._studio.base_models[base_model]
+            if not spec.ai_toolkit:
+                return f"{spec.name} is trained by the studio itself; ai-toolkit doesn't know it."
+            named = {"lora_name": lora_name.strip() or "unnamed", "trigger_word": trigger_word}
+            fixed = named | {"base_model": spec.model_dump()}
             wishes = wishes_of(values, self._studio.estimates) | fixed | {"dataset_key": "x"}
             return config_text(TrainingRequest.model_validate(wishes), USUAL_GPU_GB)
         except ValidationError as error:
@@ -71,6 +74,6 @@ class PreviewHandlers:
 
 def _in_words(estimate: Estimate) -> str:
     price = f" and ${estimate.dollars:.2f}" if estimate.dollars is not None else ""
-    trainings = "1 training" if estimate.past_runs == 1 else f"{estimate.past_runs} trainings"
-    basis = f"going by your last {trainings} like it" if estimate.past_runs else "a guess until one like it is done"
-    return f"About **{length_of_time(estimate.seconds)}**{price}, {basis}."
+    trainings = "training" if estimate.past_runs == 1 else f"{estimate.past_runs} trainings"
+    basis = f"Going by your last {trainings} like it." if estimate.past_runs else "A guess until one like it is done."
+    return f"**About {length_of_time(estimate.seconds)}{price}**\n\n{basis}"

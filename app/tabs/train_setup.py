@@ -37,7 +37,9 @@ class SetupPanel(NamedTuple):
     resolution: Any
     pictures: Any  # how many the chosen dataset has
     start: Any
+    settled: list[Any]  # the events after which several fields have changed, and are at one again
     look_ahead: dict[str, Any]  # an event's arguments, to say anew what the training will take
+    show_config: dict[str, Any]  # and those to show anew what ai-toolkit is told
     start_inputs: list[Any]  # as `SetupHandlers.start` takes them, behind the dataset
     message: Any
     form: list[Any]  # what `SetupHandlers.fill` fills
@@ -119,14 +121,14 @@ def build(studio: Studio) -> SetupPanel:
     recommended = [fields[field] for field in RECOMMENDED]
 
     chosen = [base_model, preset, pictures, batch_size]
-    base_model.input(
+    base_model_chosen = base_model.input(
         handlers.choose_base_model,
         [base_model, pictures],
         [note, preset, *advised, reason, sample_prompts, *recommended],
         **QUICK,
     )
-    preset.input(handlers.choose_preset, chosen, [*advised, reason, *recommended], **QUICK)
-    gr.on(
+    preset_chosen = preset.input(handlers.choose_preset, chosen, [*advised, reason, *recommended], **QUICK)
+    followed = gr.on(
         [pictures.change, batch_size.input, steps.input],
         handlers.follow,
         [*chosen, steps, rank, *advised],
@@ -136,24 +138,19 @@ def build(studio: Studio) -> SetupPanel:
     )
     preview = PreviewHandlers(studio)
     look_ahead = {"fn": preview.forecast, "inputs": [base_model, *settings], "outputs": forecast, **QUICK}
-    gr.on(
-        [field.change for field in (pictures, base_model, steps, batch_size, resolution, fields["prior_preservation"])],
-        trigger_mode="always_last",
-        **look_ahead,
-    )
-    gr.on(
-        [config_shown.expand, name.change, trigger.change, *(field.change for field in [base_model, *settings])],
-        preview.config,
-        [base_model, name, trigger, *settings],
-        config,
-        trigger_mode="always_last",
-        **QUICK,
-    )
+    show_config = {
+        "fn": preview.config, "inputs": [base_model, name, trigger, *settings], "outputs": config, **QUICK,
+    }  # fmt: skip
+    gr.on([resolution.input, fields["prior_preservation"].input], trigger_mode="always_last", **look_ahead)
+    edited = [config_shown.expand, name.change, trigger.change, *(field.input for field in settings)]
+    gr.on(edited, trigger_mode="always_last", **show_config)
+    settled = [base_model_chosen, preset_chosen, followed]
     form = [name, trigger, base_model, note, preset, *advised, reason, *settings, sentence]
     start_inputs = [base_model, name, trigger, *settings]
     return SetupPanel(
-        name, trigger, base_model, resolution, pictures, start, look_ahead, start_inputs, sentence, form, handlers
-    )
+        name, trigger, base_model, resolution, pictures, start, settled, look_ahead, show_config, start_inputs,
+        sentence, form, handlers,
+    )  # fmt: skip
 
 
 def _advanced(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:

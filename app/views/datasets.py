@@ -5,6 +5,7 @@ from backend.contract import BaseModelSpec, Dataset, DatasetImage
 from backend.datasets.buckets import crop_for
 from backend.datasets.checkup import Finding, check_up
 from backend.datasets.datasets import Intake, Removal
+from backend.errors import NotFound
 from backend.keys import DatasetKeys
 
 
@@ -93,6 +94,13 @@ class DatasetViews(Views):
             name=dataset.name,
             pictures=[self._captioned(keys, image) for image in dataset.images],
         )
+
+    def picture(self, dataset: Dataset, sha256: str) -> str:
+        """Return the address of a picture as it is trained on. Raises NotFound."""
+        found = next((image for image in dataset.images if image.sha256 == sha256), None)
+        if found is None:
+            raise NotFound("This picture is not in the dataset any more.", "Reload the page.")
+        return self._media.url("loras", found.key)
 
     def _captioned(self, keys: DatasetKeys, image: DatasetImage) -> CaptionedPicture:
         return CaptionedPicture(

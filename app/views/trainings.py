@@ -63,6 +63,8 @@ class TrainingView(RunRow):
     base_model_id: str
     trigger_word: str
     settings: list[tuple[str, str]]
+    saves_every: int | None
+    has_config: bool  # whether ai-toolkit could train it
     message: str
     unsure: str  # why this may be out of date
     phases: list[PhaseTime]
@@ -99,13 +101,15 @@ class TrainingViews(Views):
     def training(self, state: RunState) -> TrainingView:
         """Return a training's page."""
         request, told, settings = _training(state), state.progress, self._training_settings(state)
-        story = state.training or state.failure or told
+        story, spec = state.training or state.failure or told, self._spec(request)
         return TrainingView(
             **self._row(state),
             attempt=request.attempt,
             base_model_id=request.base_model_id,
             trigger_word=request.trigger_word,
             settings=_shown_settings(settings, request.max_minutes),
+            saves_every=settings.save_every if settings else None,
+            has_config=bool(spec and spec.ai_toolkit),
             message=told.message if told else "",
             unsure=state.unsure,
             phases=list(story.phases) if story else [],

@@ -17,6 +17,7 @@ window.atelier = (() => {
 
   const duration = seconds => {
     if (seconds === null || seconds === undefined) return '–';
+    if (seconds < 0.05) return '< 0.1 s';
     if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
     if (seconds < 99.5) return `${Math.round(seconds)} s`;
     const minutes = Math.round(seconds / 60);

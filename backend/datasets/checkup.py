@@ -60,14 +60,15 @@ def _small(images: list[DatasetImage], resolution: int) -> Iterator[Finding]:
     if found:
         title = _counted(len(found), "One picture is small", "{} pictures are small")
         detail = f"Less than {resolution} × {resolution} pixels leaves little to learn from. Use larger ones."
-        yield Finding(level="warns", title=title, detail=detail, pictures=found)
+        yield Finding(level="warns", title=title, detail=detail, pictures=found, button=_show(found))
 
 
 def _blurred(images: list[DatasetImage]) -> Iterator[Finding]:
     found = [image.sha256 for image in images if image.sharpness is not None and image.sharpness < BLURRED]
     if found:
         title = _counted(len(found), "One picture looks blurred", "{} pictures look blurred")
-        yield Finding(level="warns", title=title, detail="What is blurred is learnt as blur.", pictures=found)
+        detail = "What is blurred is learnt as blur."
+        yield Finding(level="warns", title=title, detail=detail, pictures=found, button=_show(found))
 
 
 def _copies(images: list[DatasetImage]) -> Iterator[Finding]:
@@ -78,7 +79,8 @@ def _copies(images: list[DatasetImage]) -> Iterator[Finding]:
     if found:
         title = _counted(len(found), "One picture is nearly a copy", "{} pictures are nearly copies")
         detail = "What is there twice is learnt twice as hard. The largest of each is left out of the selection."
-        yield Finding(level="warns", title=title, detail=detail, pictures=found, button="Select the copies")
+        button = _counted(len(found), "Select it", "Select the copies")
+        yield Finding(level="warns", title=title, detail=detail, pictures=found, button=button)
 
 
 def _captions(images: list[DatasetImage], trigger_word: str) -> Iterator[Finding]:
@@ -87,7 +89,8 @@ def _captions(images: list[DatasetImage], trigger_word: str) -> Iterator[Finding
     if empty:
         title = _counted(len(empty), "One picture has no caption", "{} pictures have no caption")
         detail = "They are trained on with the trigger word alone." if trigger_word else "Nothing would call them up."
-        yield Finding(level="hints" if trigger_word else "warns", title=title, detail=detail, pictures=empty)
+        level: Level = "hints" if trigger_word else "warns"
+        yield Finding(level=level, title=title, detail=detail, pictures=empty, button=_show(empty))
     if len(written) > 2 and len(set(written.values())) == 1:
         detail = "Say what differs from picture to picture; what all captions share is not told apart."
         yield Finding(level="warns", title="All captions are the same", detail=detail, pictures=list(written))
@@ -129,6 +132,10 @@ def _shortened(caption: str, most: int) -> str:
     while words and tokens_in(" ".join(words)) > most:
         words.pop()
     return " ".join(words).rstrip(",;:")
+
+
+def _show(found: list[str]) -> str:
+    return _counted(len(found), "Show it", "Show them")
 
 
 def _add(level: Level, title: str, detail: str) -> Finding:

@@ -11,7 +11,7 @@ from backend.base_models import ASSETS
 from backend.contract import Dataset, DatasetId, DatasetImage, explain, new_id
 from backend.datasets.archive import archive_of
 from backend.datasets.intake import Reader, Seen, Texts, Upload
-from backend.datasets.store import Arrival, Captions, DatasetStore, at_once
+from backend.datasets.store import Arrival, Captions, DatasetStore, Known, at_once
 from backend.errors import InvalidRequest, NotFound
 from backend.keys import DatasetKeys, RunKeys
 from backend.pictures import Limits, Refusal, clean_caption
@@ -20,7 +20,7 @@ from backend.usage.limits import UsageLimits
 
 SAMPLE_DATASET = ASSETS / "sample_dataset"
 SAMPLE_ID: DatasetId = "9999999999999-00000000"  # sorts behind everybody's own
-_SETTLED_FROM = 50  # arrivals; more would make every further one slower
+_LOOKED_S = 1.0  # how old what an upload knows of its dataset may be
 
 
 class Intake(NamedTuple):
@@ -62,7 +62,7 @@ class Datasets:
             empty = Dataset(id=SAMPLE_ID, name="Zorbot (sample)", owner=owner, created_at=time.time(), images=[])
             for path in sorted(SAMPLE_DATASET.iterdir()):
                 if path.suffix in (".png", ".txt"):
-                    self._take_in(empty, set(), Upload(path.name, path))
+                    self._take_in(Known(empty, set()), Upload(path.name, path))
             self._store.create(empty)
             return self.get(owner, SAMPLE_ID)
 
@@ -88,8 +88,7 @@ class Datasets:
         keys = DatasetKeys(owner, dataset_id)
         if self._usage:
             self._usage.check_storage(owner, upload.path.stat().st_size)
-        arrived = self._store.settle(keys, unless_fewer_than=_SETTLED_FROM)
-        return self._take_in(self._store.record(keys), arrived, upload)
+        return self._take_in(self._store.known(keys, at_most_s=_LOOKED_S), upload)
 
     def set_captions(self, owner: str, dataset_id: DatasetId, captions: dict[str, str]) -> None:
         """Change the captions of some pictures, named by content hash."""
@@ -172,6 +171,7 @@ class Datasets:
         """
         keys = DatasetKeys(owner, dataset_id)
         self._bucket.delete([keys.record])
+        self._store.forget(keys)
         kept = self._used_by_runs(keys)[0]
         hashes = {PurePosixPath(key).stem for key in kept}
         stored = (each.key for each in self._bucket.list_all(keys.prefix))
@@ -188,9 +188,9 @@ class Datasets:
         dataset = self.get(owner, dataset_id)
         return f"{dataset.name}.zip", archive_of(dataset, lambda image: self._bucket.get(image.key))
 
-    def _take_in(self, dataset: Dataset, arrived: set[str], upload: Upload) -> Intake:
+    def _take_in(self, known: Known, upload: Upload) -> Intake:
+        dataset, there = known.record, set(known.pictures)
         keys = DatasetKeys(dataset.owner, dataset.id)
-        there = {image.sha256 for image in dataset.images} | arrived
         room = self._limits.total_bytes - sum(image.bytes for image in dataset.images)
         added = merged = captions = 0
         refused: list[Refusal] = []
@@ -201,7 +201,7 @@ class Datasets:
                 case Texts():
                     captions += len(found.captions)
                     self._store.arrive(keys, Arrival(captions=found.captions))
-                case Seen() if found.picture.sha256 in there:
+                case Seen() if found.picture.sha256 in there and self._is_there(keys, found.picture.sha256):
                     merged += 1
                 case Seen() if len(there) >= self._limits.images:
                     refused.append(Refusal(found.picture.name, f"a dataset takes {self._limits.images:,} pictures"))
@@ -214,6 +214,10 @@ class Datasets:
                     room -= len(found.picture.data)
                     added += 1
         return Intake(added, merged, captions, refused)
+
+    def _is_there(self, keys: DatasetKeys, sha256: str) -> bool:
+        """Whether a picture is in the dataset now: it may have been removed since this was last looked at."""
+        return sha256 in self._store.known(keys).pictures
 
     def _store_picture(self, keys: DatasetKeys, seen: Seen) -> None:
         picture = seen.picture

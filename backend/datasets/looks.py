@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-_MEASURED_SIDE = 1024  # pixels; about what training sees
+from backend.pictures import OVERVIEW_SIDE
+
 _GRID = 16  # the fingerprint compares 16 × 16 neighbours: 256 bits
 _BRIGHTER = 3  # of 255; less is noise, or what compression left
 _NEAR_BITS = 8  # of 256; a copy that was scaled, compressed or brightened differs by fewer
@@ -16,16 +17,16 @@ _EDGES = ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=2, offse
 
 
 def overview(image: Image.Image) -> Image.Image:
-    """Return a picture shrunk by a whole number, its longer side at least 1024 pixels where it was: enough for its
+    """Return a picture shrunk by a whole number, its longer side at least 1000 pixels where it was: enough for its
     looks and its thumbnail, and a tenth of the work for a photograph."""
-    factor = max(image.size) // _MEASURED_SIDE
+    factor = max(image.size) // OVERVIEW_SIDE
     return image.reduce(factor) if factor > 1 else image
 
 
 def sharpness(image: Image.Image) -> float | None:
     """Return how steep the steepest edges are, beside the picture's own contrast: 0 to 1, None for a plain area."""
     grey = image.convert("L")
-    grey.thumbnail((_MEASURED_SIDE, _MEASURED_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
+    grey.thumbnail((OVERVIEW_SIDE, OVERVIEW_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
     levels = grey.histogram()
     contrast = _level_at(levels, 0.99) - _level_at(levels, 0.01)
     if contrast < _MIN_CONTRAST:

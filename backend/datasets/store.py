@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from backend.contract import Dataset, DatasetImage, Message, new_id
 from backend.errors import NotFound, StorageError
@@ -23,6 +23,7 @@ from backend.storage import Bucket, Stored
 _AT_ONCE = 16  # requests to storage
 _ATTEMPTS = 12  # to change what others change, too: ten seconds
 _REMEMBERED = 16  # records
+_SETTLED_FROM = 50  # arrivals; more would make every further one slower
 _FIRST_PAUSE_S = 0.02
 _TEXTS = "captions-"  # how the arrivals without a picture begin
 
@@ -44,12 +45,20 @@ class Arrival(Message):
     captions: dict[str, str] | None = None
 
 
+class Known(NamedTuple):
+    """What a dataset has, as an upload goes by it."""
+
+    record: Dataset
+    pictures: set[str]  # by content hash, those that arrived lately among them
+
+
 class DatasetStore:
     """Reads and changes what is stored of datasets. Raises NotFound for one that isn't there."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._records: dict[DatasetKeys, tuple[str, Dataset]] = {}  # as last read, with their tags
+        self._known: dict[str, tuple[float, Known]] = {}  # by the record's key, with the time of the look
         self._settling = threading.Lock()  # held by an upload that settles for those beside it
 
     def create(self, dataset: Dataset) -> Dataset:
@@ -74,6 +83,26 @@ class DatasetStore:
                     self._records.pop(oldest, None)
             return record
 
+    def known(self, keys: DatasetKeys, *, at_most_s: float = 0.0) -> Known:
+        """Return what the dataset has, as seen so many seconds ago at most: looking costs as much as a small picture.
+
+        What this process takes in meanwhile is known at once; a dataset it changes or deletes is looked at again.
+        """
+        seen_at, known = self._known.get(keys.record, (0.0, None))
+        if known is None or time.monotonic() - seen_at > at_most_s:
+            seen_at = time.monotonic()
+            arrived = self.settle(keys, unless_fewer_than=_SETTLED_FROM)
+            record = self.record(keys)
+            known = Known(record, {image.sha256 for image in record.images} | arrived)
+            self._known[keys.record] = (seen_at, known)
+            for oldest in list(self._known)[:-_REMEMBERED]:
+                self._known.pop(oldest, None)
+        return known
+
+    def forget(self, keys: DatasetKeys) -> None:
+        """Look at a dataset anew: it was deleted."""
+        self._known.pop(keys.record, None)
+
     def captions(self, keys: DatasetKeys) -> dict[str, str]:
         """Return the captions by content hash."""
         stored = self._bucket.find_message(keys.captions, Captions)
@@ -81,6 +110,7 @@ class DatasetStore:
 
     def change(self, key: str, kind: type[M], change: Callable[[M], M]) -> M:
         """Change a stored message and return it. A change that somebody makes meanwhile is kept: ours goes on top."""
+        self._known.pop(key, None)
         for attempt in range(_ATTEMPTS):
             with _words_for_absence():
                 now, tag = self._bucket.get_tagged(key, kind)
@@ -94,6 +124,8 @@ class DatasetStore:
         """Note what came; the objects it names are stored before."""
         name = arrival.image.sha256 if arrival.image else f"{_TEXTS}{new_id()}"
         self._bucket.put_message(keys.arrival(name), arrival)
+        if arrival.image and keys.record in self._known:
+            self._known[keys.record][1].pictures.add(name)
 
     def settle(self, keys: DatasetKeys, *, unless_fewer_than: int = 1) -> set[str]:
         """Put what arrived into the record and the captions, then let go of it.

@@ -41,6 +41,9 @@ def test_files_come_one_by_one_and_stay(browser: TestClient, dataset_id: str, sa
     (picture,) = pictures(browser, dataset_id)
     assert (picture["name"], picture["caption"]) == ("folder/00.png", "a <b>caption</b>")
     assert browser.get(str(picture["thumb"])).headers["content-type"] == "image/webp"
+    whole = browser.get(f"/api/datasets/{dataset_id}/pictures/{picture['sha256']}")
+    assert (whole.headers["content-type"], whole.content[:4]) == ("image/png", b"\x89PNG")
+    assert browser.get(f"/api/datasets/{dataset_id}/pictures/{'0' * 64}").status_code == 404
 
 
 def test_a_caption_is_kept_under_its_picture(browser: TestClient, dataset_id: str, sample_pictures: list[Path]) -> None:

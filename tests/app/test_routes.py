@@ -68,6 +68,7 @@ def test_a_log_is_plain_text(browser: TestClient, past: Past, storage: Storage) 
     log = browser.get(f"/api/runs/{keys.run_id}/log")
 
     assert log.headers["content-type"].startswith("text/plain")
+    assert browser.get(log.url, headers={"if-none-match": log.headers["etag"]}).status_code == 304
     assert log.headers["x-content-type-options"] == "nosniff"
 
 

@@ -10,7 +10,15 @@ import pytest
 from PIL import Image, ImageCms
 
 from backend.errors import DatasetRejected
-from backend.pictures import Entry, Limits, Refusal, decode_caption, prepare_picture, read_archive
+from backend.pictures import (
+    Entry,
+    Limits,
+    Refusal,
+    decode_caption,
+    prepare_and_decode,
+    prepare_picture,
+    read_archive,
+)
 
 LIMITS = Limits(images=10, file_bytes=2**20, total_bytes=4 * 2**20, pixels=10**6)
 
@@ -51,6 +59,19 @@ def test_text_named_png_is_refused() -> None:
 def test_a_truncated_jpeg_is_refused() -> None:
     whole = encoded(Image.effect_noise((256, 256), 60).convert("RGB"), "JPEG")
     assert "cat.jpg is damaged" in refusal_of(whole[: len(whole) // 2], "cat.jpg")
+
+
+def test_a_large_jpeg_is_looked_at_small_and_kept_as_it_is() -> None:
+    photograph = Image.effect_noise((2000, 1500), 60).resize((4000, 3000)).convert("RGB")
+    limits = LIMITS._replace(file_bytes=2**24, pixels=2 * 10**7)
+    for format_name in ("JPEG", "MPO"):
+        data = encoded(photograph, format_name)
+        picture, pixels = prepare_and_decode(data, "cat.jpg", limits)
+        assert (picture.width, picture.height, pixels.size) == (4000, 3000, (1000, 750))
+        assert Image.open(io.BytesIO(picture.data)).size == (4000, 3000)
+        # Its last bytes are read all the same.
+        with pytest.raises(DatasetRejected, match="damaged"):
+            prepare_and_decode(data[: len(data) - len(data) // 50], "cat.jpg", limits)
 
 
 def test_one_pixel_is_too_small() -> None:

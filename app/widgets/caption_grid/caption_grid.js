@@ -2,14 +2,15 @@ const { make, get, post, tell, toast, confirm } = atelier;
 const root = element.querySelector('.caption-grid'), pictures = root.querySelector('.pictures');
 const filter = root.querySelector('.filter'), saved = root.querySelector('.saved'), none = root.querySelector('.none');
 const bulk = root.querySelector('.bulk'), missing_button = root.querySelector('.missing');
-const AFTER_TYPING_MS = 500, AGAIN_MS = 4000;
+const AFTER_TYPING_MS = 500, AGAIN_MS = 4000, FIRST = 8; // pictures on a phone, until all are asked for
 let dataset_id = '', base_model = '', resolution = '', crops = null, timer = null, sending = null;
 const crop_choice = root.querySelector('.crop-choice');
 // What was typed and is not known to be stored yet: dataset id → content hash → caption.
 const waiting = new Map();
 const captions = new Map(), figures = new Map(), selected = new Set();
 
-const say = (text, unsaved = false) => { saved.textContent = text; saved.classList.toggle('unsaved', unsaved); };
+// Every key says that it is being saved: what says so already is left alone.
+const say = (text, unsaved = false) => { if (saved.textContent !== text) saved.textContent = text; saved.classList.toggle('unsaved', unsaved); };
 const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
 const is_empty = sha256 => !captions.get(sha256).trim();
 const shown = () => [...figures].filter(([, figure]) => !figure.hidden).map(([sha256]) => sha256);
@@ -47,18 +48,24 @@ const save_soon = (changed, pause = AFTER_TYPING_MS) => {
 
 // ---------------------------------------------------------------- cards
 
+// A thousand are copied from one faster than they are made.
+const blank = make('figure', {}, make('button', { type: 'button', class: 'frame' }, make('img', { loading: 'lazy', decoding: 'async', alt: '' })),
+  make('input', { type: 'checkbox', class: 'pick-picture' }), make('textarea', { rows: 3, placeholder: 'Describe this picture', spellcheck: 'false', maxlength: 2000 }));
 const card = picture => {
-  const check = make('input', { type: 'checkbox', class: 'pick-picture', 'aria-label': `Select ${picture.name}` });
-  const text = make('textarea', { rows: 3, 'aria-label': `Caption for ${picture.name}`, placeholder: 'Describe this picture', spellcheck: 'false', maxlength: 2000 });
-  const figure = make('figure', { title: `${picture.name} · ${picture.width} × ${picture.height}` },
-    make('div', { class: 'frame' }, make('img', { loading: 'lazy', decoding: 'async', src: picture.thumb, alt: '' }), check), text);
-  Object.assign(figure.dataset, { sha256: picture.sha256, width: picture.width, height: picture.height });
-  figure.dataset.name = picture.name.toLowerCase();
+  const figure = blank.cloneNode(true), [frame, check, text] = figure.children;
+  figure.title = `${picture.name} · ${picture.width} × ${picture.height}`;
+  frame.setAttribute('aria-label', `Enlarge ${picture.name}`);
+  frame.firstChild.src = picture.thumb;
+  check.setAttribute('aria-label', `Select ${picture.name}`);
+  text.setAttribute('aria-label', `Caption for ${picture.name}`);
+  Object.assign(figure.dataset, { sha256: picture.sha256, width: picture.width, height: picture.height, name: picture.name.toLowerCase(), called: picture.name });
   return figure;
 };
 const count = () => {
   const missing = [...captions.keys()].filter(is_empty).length;
   root.querySelector('.count').textContent = plural(figures.size, 'picture');
+  root.querySelector('.show-all').textContent = `Show all ${plural(figures.size, 'picture')}`;
+  root.classList.toggle('few', figures.size <= FIRST);
   missing_button.hidden = !missing;
   missing_button.textContent = `${missing.toLocaleString()} without a caption`;
 };
@@ -109,9 +116,7 @@ const draw_crops = () => {
     if (!crop) continue;
     // The whole picture is shown in a square: it may be narrower or lower than that.
     const { width, height } = figure.dataset, longest = Math.max(width, height), across = 100 * width / longest, down = 100 * height / longest;
-    const box = make('div', { class: 'crop' }, make('span', { text: `${crop.width} × ${crop.height}${crop.lost >= 0.005 ? ` · ${Math.round(100 * crop.lost)} % cut off` : ''}` }));
-    box.style.cssText = `left:${(100 - across) / 2 + crop.left * across}%;top:${(100 - down) / 2 + crop.top * down}%;width:${crop.across * across}%;height:${crop.down * down}%`;
-    figure.querySelector('.frame').append(box);
+    figure.querySelector('.frame').append(crop_box(crop, { across, down }));
   }
 };
 const load_crops = async () => {
@@ -148,6 +153,7 @@ const open = id => {
   figures.clear();
   captions.clear();
   selected.clear();
+  root.classList.remove('whole');
   filter.value = '';
   root.hidden = true;
   say('');
@@ -165,11 +171,13 @@ const apply_filter = () => {
       || (only_empty && text.trim() !== '' && !figure.contains(document.activeElement));
     found += figure.hidden ? 0 : 1;
   }
+  if (wanted || only_empty) root.classList.add('whole');
   none.hidden = found > 0 || !figures.size;
   tell_tools();
 };
 const select = names => {
   selected.clear();
+  if (names.length) root.classList.add('whole');
   for (const sha256 of names) if (figures.has(sha256)) selected.add(sha256);
   mark();
   figures.get(names[0])?.scrollIntoView({ block: 'center', behavior: 'smooth' });
@@ -186,12 +194,15 @@ const apply = ({ captions: changed, said, is_undo }) => {
   tell('captions-applied', { before, said, is_undo });
 };
 
-pictures.addEventListener('input', event => {
-  if (event.target.matches('.pick-picture')) return;
-  const { sha256 } = event.target.closest('figure').dataset, was_empty = is_empty(sha256);
-  captions.set(sha256, event.target.value);
+const write = (sha256, caption) => {
+  const was_empty = is_empty(sha256), text = figures.get(sha256).querySelector('textarea');
+  captions.set(sha256, caption);
+  if (text.value !== caption) text.value = caption;
   if (was_empty !== is_empty(sha256)) count();
-  save_soon({ [sha256]: event.target.value });
+  save_soon({ [sha256]: caption });
+};
+pictures.addEventListener('input', event => {
+  if (event.target.matches('textarea')) write(event.target.closest('figure').dataset.sha256, event.target.value);
 });
 let last_picked = '';
 pictures.addEventListener('click', event => {
@@ -209,8 +220,15 @@ pictures.addEventListener('keydown', event => {
   event.preventDefault();
   let next = event.target.closest('figure').nextElementSibling;
   while (next?.hidden) next = next.nextElementSibling;
+  if (next && !next.offsetParent) root.classList.add('whole');
   next?.querySelector('textarea').focus();
 });
+const sheet = picture_sheet({ shown, figures, captions, write, crops: () => crops });
+pictures.addEventListener('click', event => {
+  const figure = event.target.closest('.frame')?.closest('figure');
+  if (figure) sheet.open(figure.dataset.sha256, crop_choice.value || crops?.resolutions.at(-1) || CROPS_OFF);
+});
+root.querySelector('.show-all').addEventListener('click', () => root.classList.add('whole'));
 filter.addEventListener('input', apply_filter);
 missing_button.addEventListener('click', () => {
   missing_button.setAttribute('aria-pressed', String(missing_button.getAttribute('aria-pressed') !== 'true'));
@@ -251,4 +269,5 @@ window.addEventListener('atelier:described', ({ detail }) => {
   tell('captions-saved', dataset_id);
 });
 window.addEventListener('atelier:apply-captions', event => apply(event.detail));
+tell('which-setup');
 open(atelier.opened_dataset());

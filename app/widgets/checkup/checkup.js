@@ -43,5 +43,7 @@ window.addEventListener('atelier:pictures', look);
 window.addEventListener('atelier:captions-saved', look);
 window.addEventListener('atelier:dataset', event => { if (!event.detail) look(); });
 watch('value', () => { tell('setup', props.value); look(); });
+// The grid may have come before, or come later and ask.
+window.addEventListener('atelier:which-setup', () => tell('setup', props.value));
 tell('setup', props.value);
 look();

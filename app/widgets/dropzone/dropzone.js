@@ -1,6 +1,6 @@
 const { make, bytes, get, post, tell } = atelier;
 const root = element.querySelector('.dropzone'), note = root.querySelector('.note'), refused_list = root.querySelector('.refused');
-const sending = root.querySelector('.sending'), meter = root.querySelector('.meter'), again = root.querySelector('.again');
+const sending = root.querySelector('.sending'), meter = root.querySelector('.meter'), again = root.querySelector('.again'), dismiss = root.querySelector('.dismiss');
 const AT_ONCE = 4, ATTEMPTS = 6, LOOK_EVERY_MS = 2500;
 const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
 const suffix_of = name => name.slice(name.lastIndexOf('.')).toLowerCase();
@@ -57,7 +57,7 @@ const shape = () => {
   root.querySelector('.pick').textContent = compact ? 'Add files' : 'Choose files';
   if (compact) atelier.say('train', '');
 };
-const clear = () => { if (round?.running) return; round = null; note.textContent = ''; refused_list.replaceChildren(); again.hidden = true; };
+const clear = () => { if (round?.running) return; round = null; note.textContent = ''; refused_list.replaceChildren(); again.hidden = dismiss.hidden = true; };
 
 // ---------------------------------------------------------------- sending
 
@@ -151,7 +151,7 @@ const send_all = async everything => {
   const items = in_order(files.filter(item => !refused.some(each => each.item === item)));
   round = { dataset_id: atelier.opened_dataset(), files: items.length, done: 0, sent: 0, added: 0, merged: 0, captions: 0, refused, lost: [], stopped: false, requests: new Set(),
     bytes: items.reduce((sum, item) => sum + item.file.size, 0), running: true };
-  again.hidden = true;
+  again.hidden = dismiss.hidden = true;
   list_refused();
   const made = !round.dataset_id && items.length > 0;
   let look;
@@ -186,6 +186,7 @@ const send_all = async everything => {
   root.classList.remove('busy');
   sending.hidden = true;
   again.hidden = !round.lost.length;
+  dismiss.hidden = false;
   note.textContent = outcome();
   if (made && round.dataset_id && !round.added && !round.captions) await post(`/api/datasets/${round.dataset_id}/delete`).catch(() => null);
   else if (made && atelier.opened_dataset() !== round.dataset_id && round.dataset_id) tell('dataset-made', round.dataset_id);
@@ -208,6 +209,7 @@ root.querySelector('.stop').addEventListener('click', () => {
   for (const request of round.requests) request.abort();
 });
 again.addEventListener('click', () => send_all(round.lost));
+dismiss.addEventListener('click', () => { clear(); root.querySelector('.pick').focus(); });
 root.querySelector('.sample').addEventListener('click', () => {
   root.classList.add('busy');
   note.textContent = 'Getting the sample pictures…';

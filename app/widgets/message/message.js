@@ -1,5 +1,8 @@
 const line = element.querySelector('.message');
-const show = text => { line.textContent = text || ''; };
+// Where terms have to be accepted is a press away.
+const ADDRESS = /(https:\/\/huggingface\.co\/[\w./-]*\w)/;
+const show = text => line.replaceChildren(...(text || '').split(ADDRESS).filter(Boolean).map(part => ADDRESS.test(part)
+  ? atelier.make('a', { href: part, target: '_blank', rel: 'noopener', text: part.replace('https://', '') }) : document.createTextNode(part)));
 watch('value', () => show(props.value?.text));
 window.addEventListener('atelier:message', event => {
   if (event.detail.id !== props.value?.id) return;

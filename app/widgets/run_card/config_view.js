@@ -23,6 +23,7 @@ const config_view = details => {
     clear: () => { run = null; shown = ''; details.open = false; pre.textContent = ''; },
     follow: opened => {
       run = opened;
+      details.hidden = !run.has_config;
       link.href = `/api/runs/${run.run_id}/config`;
       link.download = `${run.name}.yaml`;
     },

@@ -7,7 +7,7 @@ const log_view = details => {
   const show = () => {
     const wanted = search.value.trim().toLowerCase(), lines = text.split('\n');
     const kept = wanted ? lines.filter(line => line.toLowerCase().includes(wanted)) : lines;
-    const shown = kept.join('\n') || (wanted ? 'No line has that in it.' : 'Nothing has been said yet.');
+    const shown = kept.join('\n') || (wanted ? 'No line has that in it.' : run && !['queued', 'running', 'cancelling'].includes(run.status) ? 'It left no log.' : 'Nothing has been said yet.');
     const at_end = pre.scrollTop + pre.clientHeight > pre.scrollHeight - 24;
     if (pre.textContent !== shown) pre.textContent = shown;
     if (at_end) pre.scrollTop = pre.scrollHeight;

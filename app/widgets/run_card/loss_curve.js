@@ -2,7 +2,7 @@
 const loss_curve = section => {
   const HEIGHT = 236, LEFT = 50, RIGHT = 14, TOP = 16, BOTTOM = 28, LEAST = 1e-9;
   const plot = section.querySelector('svg'), output = section.querySelector('output'), axis = section.querySelector('.axis');
-  let width = 600, scale = null, logarithmic = false, read_up_to = -1;
+  let width = 600, scale = null, at = null, logarithmic = false, read_up_to = -1;
   let steps = [], loss = [], rates = [], smooth = [];
 
   const svg = (tag, attributes) => {
@@ -56,15 +56,12 @@ const loss_curve = section => {
     plot.append(svg('path', { class: 'area', d: `${smoothed}L${x(last)} ${HEIGHT - BOTTOM}L${smoothed.slice(1).split(' ')[0]} ${HEIGHT - BOTTOM}Z` }),
       svg('path', { class: 'raw', d: line(loss) }), svg('path', { class: 'smooth', d: smoothed }),
       svg('line', { class: 'cursor', y1: TOP, y2: HEIGHT - BOTTOM, visibility: 'hidden' }), svg('circle', { class: 'spot', r: 4.5, visibility: 'hidden' }));
+    if (at !== null && at < steps.length) show_at(at);
     plot.setAttribute('aria-label', `Loss from ${smooth[0].toFixed(4)} at step ${first} to ${smooth.at(-1).toFixed(4)} at step ${last}`);
   };
 
-  const point_at = event => {
-    if (!scale) return;
-    const box = plot.getBoundingClientRect(), at = (event.clientX - box.left) / box.width * width;
-    const wanted = scale.first + (at - LEFT) / (width - LEFT - RIGHT) * (scale.last - scale.first);
-    let index = steps.findIndex(step => step >= wanted);
-    if (index < 0) index = steps.length - 1;
+  const show_at = index => {
+    at = index;
     const cursor = plot.querySelector('.cursor'), spot = plot.querySelector('.spot');
     cursor.setAttribute('x1', scale.x(steps[index]));
     cursor.setAttribute('x2', scale.x(steps[index]));
@@ -74,11 +71,29 @@ const loss_curve = section => {
     output.hidden = false;
     output.textContent = `Step ${steps[index].toLocaleString()}: ${smooth[index].toFixed(4)} (raw ${loss[index].toFixed(4)})`;
   };
-  plot.addEventListener('pointermove', point_at);
-  plot.addEventListener('pointerleave', () => {
+  const leave = () => {
+    at = null;
     output.hidden = true;
     for (const part of ['.cursor', '.spot']) plot.querySelector(part)?.setAttribute('visibility', 'hidden');
+  };
+  const point_at = event => {
+    if (!scale) return;
+    const box = plot.getBoundingClientRect(), place = (event.clientX - box.left) / box.width * width;
+    const wanted = scale.first + (place - LEFT) / (width - LEFT - RIGHT) * (scale.last - scale.first);
+    const index = steps.findIndex(step => step >= wanted);
+    show_at(index < 0 ? steps.length - 1 : index);
+  };
+  // By keyboard a fiftieth of the curve at a time, with Shift a single step.
+  const MOVES = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
+  plot.addEventListener('keydown', event => {
+    if (!scale || !(event.key in MOVES)) return;
+    event.preventDefault();
+    const by = event.shiftKey ? 1 : Math.max(1, Math.round(steps.length / 50));
+    show_at(Math.min(steps.length - 1, Math.max(0, (at ?? steps.length) + MOVES[event.key] * by)));
   });
+  plot.addEventListener('blur', leave);
+  plot.addEventListener('pointermove', point_at);
+  plot.addEventListener('pointerleave', leave);
   axis.addEventListener('click', () => {
     logarithmic = !logarithmic;
     axis.setAttribute('aria-pressed', logarithmic);

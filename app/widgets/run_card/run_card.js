@@ -5,18 +5,19 @@ const curve = loss_curve($('.curve')), log = log_view($('.log')), config = confi
 const ORDER = ['queued', 'starting', 'fetching data', 'loading model', 'caching', 'training', 'sampling', 'saving', 'uploading'];
 const GOING = ['queued', 'running', 'cancelling'];
 const SILENT_S = 90;
-let run_id = parameters().get('run') || '', run = null, version = '', stopping = false, restarting = false;
-let shown_samples = '', shown_checkpoints = '';
+let run_id = parameters().get('run') || '', run = null, version = '', stopping = false, restarting = false, shown_checkpoints = '', shown_actions = '';
 
 // ---------------------------------------------------------------- what can be done
 
 const act = (label, work, kind = '') => make('button', { type: 'button', class: `button ${kind}`, text: label, onclick: work });
 const prompt_with = key => trigger('prompt_lora', { key, base_model: run.base_model_id, trigger_word: run.trigger_word });
+const samples = sample_view($('.samples'), prompt_with);
 const download = (url, label = 'Download') => make('a', { class: 'button', href: url, download: '', text: label });
 
 const cancel = async () => {
-  const kept = run.checkpoints.length ? `What was learnt up to step ${run.checkpoints.at(-1).step} is kept, and can be prompted and resumed.` : 'There is no checkpoint yet to keep.';
-  const agreed = await atelier.confirm({ title: `Stop “${run.name}”?`, text: `The training stops within seconds. ${kept}`, yes: 'Stop training', no: 'Go on' });
+  const last = run.checkpoints.at(-1), surely = last ? ` Step ${last.step.toLocaleString()} is kept in any case.` : '';
+  const kept = run.step ? `It saves what it has learnt, so that it can be resumed and prompted with, and stops within seconds.${surely}` : 'It has not learnt anything yet, so nothing is lost.';
+  const agreed = await atelier.confirm({ title: `Stop “${run.name}”?`, text: kept, yes: 'Stop training', no: 'Go on' });
   if (!agreed) return;
   stopping = true;
   paint();
@@ -143,35 +144,20 @@ const problem = () => {
   box.querySelector('p').textContent = `${run.problem.hint}${kept}`.trim();
 };
 
-const samples = () => {
-  const key = `${run_id} ${run.samples.length} ${run.attempt}`;
-  $('.samples .nothing').hidden = run.samples.length > 0;
-  $('.samples .scroll').hidden = run.samples.length === 0;
-  if (key === shown_samples) return;
-  shown_samples = key;
-  const prompts = [...new Set(run.samples.map(sample => sample.prompt))], steps = [...new Set(run.samples.map(sample => sample.step))].sort((a, b) => a - b);
-  const cell = (step, prompt) => {
-    const sample = run.samples.find(each => each.step === step && each.prompt === prompt);
-    return make('td', {}, sample ? make('button', { type: 'button', 'aria-label': `Sample of “${prompt}” at step ${step}, enlarge`, onclick: () => enlarge(sample) },
-      make('img', { src: sample.url, alt: '', loading: 'lazy', decoding: 'async', width: 128, height: 128 })) : null);
-  };
-  $('.samples table').replaceChildren(
-    make('thead', {}, make('tr', {}, make('th', { scope: 'col', text: 'Step' }), ...prompts.map(prompt => make('th', { scope: 'col', text: prompt })))),
-    make('tbody', {}, ...steps.map(step => make('tr', {}, make('th', { scope: 'row' }, make('b', { text: step.toLocaleString() }), step ? null : document.createTextNode('before')), ...prompts.map(prompt => cell(step, prompt))))));
-};
-const enlarge = sample => {
-  const dialog = make('dialog', { class: 'atelier-dialog atelier-sample', 'aria-label': `Step ${sample.step}: ${sample.prompt}` },
-    make('img', { src: sample.url, alt: sample.prompt }), make('p', { text: `Step ${sample.step} · ${sample.prompt}` }),
-    make('div', { class: 'dialog-buttons' }, act('Close', () => dialog.close())));
-  dialog.addEventListener('click', event => { if (event.target === dialog) dialog.close(); });
-  dialog.addEventListener('close', () => dialog.remove());
-  document.querySelector('.gradio-container').append(dialog);
-  dialog.showModal();
+// What to do about a problem stands beside it. Drawn again, a button would lose the focus.
+const show_actions = () => {
+  const fresh = actions(), place = $(run.problem && !restarting ? '.problem .remedies' : '.head .actions'), key = `${run_id} ${fresh.map(each => each.outerHTML)}`;
+  if (key === shown_actions && place.childElementCount) return;
+  shown_actions = key;
+  for (const each of card.querySelectorAll('.actions')) each.replaceChildren();
+  place.replaceChildren(...fresh);
 };
 
 const checkpoints = () => {
   const key = `${run_id} ${run.checkpoints.map(each => each.step)}`;
-  $('.checkpoints').hidden = !run.checkpoints.length;
+  $('.checkpoints .nothing').hidden = run.checkpoints.length > 0;
+  $('.checkpoints .nothing').textContent = run.saves_every && GOING.includes(run.status) ? `The first is saved at step ${run.saves_every.toLocaleString()}; it can be prompted with at once.` : 'None was saved.';
+  $('.checkpoints .compare').hidden = run.checkpoints.length < 2;
   if (key === shown_checkpoints) return;
   shown_checkpoints = key;
   $('.checkpoints ul').replaceChildren(...[...run.checkpoints].reverse().map(each => make('li', {},
@@ -190,7 +176,7 @@ const paint = () => {
   $('.when').textContent = [run.base_model, run.trigger_word && `trigger “${run.trigger_word}”`, ago(run.submitted_at), run.attempt > 1 && `attempt ${run.attempt}`].filter(Boolean).join(' · ');
   const silent = run.status === 'running' && run.updated_at && since(run.updated_at) > SILENT_S;
   if (silent) notice(`The worker has said nothing for ${duration(since(run.updated_at))}. It may be busy; a dead one is noticed and its work resumed.`);
-  $('.actions').replaceChildren(...actions());
+  show_actions();
   if (!more.open) more.querySelector('.choices').replaceChildren(...choices());
   $('.run-card > .meter').classList.toggle('going', going && run.status !== 'queued');
   $('.run-card > .meter i').style.width = `${share}%`;
@@ -202,7 +188,7 @@ const paint = () => {
   // A run that ended before its first step has nothing there.
   $('.halves').hidden = !going && !run.step && !run.samples.length && !run.checkpoints.length;
   problem();
-  samples();
+  samples.show(run);
   checkpoints();
 };
 
@@ -218,7 +204,8 @@ const open = id => {
   log.clear();
   config.clear();
   wishing.clear();
-  shown_samples = shown_checkpoints = '';
+  samples.clear();
+  shown_checkpoints = '';
   card.hidden = absent.hidden = true;
   refresh();
 };
@@ -252,6 +239,11 @@ const refresh = poll({
   },
 });
 
+// The grid of the Generate tab opens with what the address says.
+$('.compare').addEventListener('click', () => {
+  address({ tab: 'generate', run: '', grid: 'new', checkpoints: run_id });
+  atelier.open_tab('generate');
+});
 $('.back').addEventListener('click', () => {
   address({ run: '' });
   window.dispatchEvent(new CustomEvent('atelier:run', { detail: '' }));

@@ -148,6 +148,22 @@ def test_copies_are_merged_and_bad_files_refused_by_name(
     assert len(datasets.get(owner, dataset.id).images) == 1
 
 
+def test_a_picture_that_was_removed_is_taken_again_at_once(
+    storage: Storage, owner: str, sample_pictures: list[Path]
+) -> None:
+    here, elsewhere = Datasets(storage, LIMITS), Datasets(storage, LIMITS)
+    dataset = here.create(owner, "Mine")
+    path = sample_pictures[0]
+    assert [add(each, dataset, path)[0].added for each in (here, elsewhere)] == [1, 0]
+    for remover in (here, elsewhere):
+        remover.remove(owner, dataset.id, {here.get(owner, dataset.id).images[0].sha256})
+        # What the other knows is a moment old.
+        assert add(here, dataset, path)[0] == Intake(1, 0, 0, [])
+    here.delete(owner, dataset.id)
+    with pytest.raises(NotFound):
+        add(here, dataset, path)
+
+
 def test_an_archive_and_loose_files_make_one_dataset(
     datasets: Datasets, owner: str, sample_pictures: list[Path], tmp_path: Path
 ) -> None:
