@@ -81,8 +81,8 @@ class GenerationViews(Views):
             height=settings.height if settings else 1,
             count=len(made.images) if made else settings.count if settings else 1,
             pictures=self._made(state, request) if made else self._drawn(request, settings, going),
-            preview=self._preview(going),
             preview_index=progress.preview_index if progress else 0,
+            preview=self._preview(going),
             notes=list(made.notes) if made else [],
             problem=problem_of(state),
         )
