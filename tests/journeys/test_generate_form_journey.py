@@ -310,6 +310,36 @@ def test_a_style_is_written_chosen_changed_and_deleted(form: Page) -> None:
     assert generate(form, pictures=1)["prompt"] == "a pear"
 
 
+def test_a_picture_forms_in_its_tile_until_it_is_there_itself(form: Page) -> None:
+    write(form, "a cat")
+    drawn = generate(form)
+    picture, run_id = drawn["pictures"][0], f"{drawn['run_id'][:-8]}ffffffff"
+    late = picture | {"thumb": "/media/outputs/thumbs/not-there-yet.webp"}
+    run = drawn | {"run_id": run_id, "status": "running", "phase": "generating", "steps": 40, "preview_index": 0}
+    now: dict[str, Any] = {}
+
+    def say(version: str, **changes: Any) -> None:
+        now.update(run | {"version": version, "preview": f"{picture['thumb']}#{version}"} | changes)
+
+    def answer(route: Route) -> None:
+        route.fulfill(json={"version": now["version"], "runs": [now, drawn]})
+
+    say("1", step=4, pictures=[])
+    form.route("**/api/generations?*", answer)
+    tiles = newest(form).locator(".tiles > *")
+    expect(tiles.nth(0).locator(".preview")).to_be_visible(timeout=LONG)
+    # Its steps are done and it is on its way to storage: what it looked like stays, and stays where it is.
+    with form.expect_request_finished(lambda asked: "not-there-yet" in asked.url, timeout=LONG):
+        say("2", step=10, pictures=[late])
+    form.wait_for_timeout(300)
+    expect(tiles.nth(0).locator(".preview")).to_be_visible()
+    expect(newest(form).locator(".preview")).to_have_count(1)
+    say("3", step=11, pictures=[picture], preview_index=1)
+    expect(tiles.nth(0)).to_have_attribute("aria-label", "Open picture 1: a cat", timeout=LONG)
+    expect(tiles.nth(1).locator(".preview")).to_be_visible()
+    form.unroute("**/api/generations?*")
+
+
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_part_of_the_form_is_accessible(

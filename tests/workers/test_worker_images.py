@@ -87,8 +87,13 @@ def test_what_is_fetched_ahead_can_be_chosen(image: Path, models: str, fetched: 
 @pytest.mark.parametrize("fails", ["", "workers.image_generation.links"])
 def test_the_image_worker_links_what_there_is_and_takes_jobs_whatever_came_of_it(image: Path, fails: str) -> None:
     here = image / "lora-atelier"
-    calls, said = start(image, "image_generation", FAILS=fails)
+    calls, said = start(image, "image_generation", FAILS=fails, PREFETCH_MODELS="")
     assert calls == [f"{here}: -m workers.image_generation.links", f"{here}: -u -m workers.image_generation"]
+    calls, _ = start(image, "image_generation", FAILS=fails, PREFETCH_MODELS="sdxl,flux1-dev")
+    assert not any("sdxl" in call for call in calls)
+    (image / "volume").mkdir()
+    calls, _ = start(image, "image_generation", FAILS=fails, PREFETCH_MODELS="sdxl,flux1-dev")
+    assert f"{here}: -u -m workers.image_generation.links sdxl flux1-dev" in calls
     assert ("could not be linked" in said) == bool(fails)
 
 

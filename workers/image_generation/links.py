@@ -1,6 +1,7 @@
 """The volume's weights where ComfyUI looks for them: links into its models folder, as each base model declares them.
 
-`python -m workers.image_generation.links` links what is on the volume; the rest is fetched when it is asked for.
+`python -m workers.image_generation.links` links what is on the volume, fetching nothing; with names of base models it
+fetches what those still need. The rest is fetched when it is asked for.
 """
 
 import json
@@ -18,7 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from backend.base_models import load_base_models
+from backend.base_models import load_base_model, load_base_models
 from backend.contract import BaseModelSpec, WeightFile
 from backend.errors import AtelierError, WeightsError
 from backend.settings import Settings
@@ -146,7 +147,21 @@ def _link(source: Path, target: Path) -> None:
     temporary.replace(target)
 
 
+def main(names: list[str]) -> int:
+    """Run the command line; return its exit code."""
+    settings, failed = Settings(), False
+    if not names:
+        for base_model, state in link_what_is_there(list(load_base_models().values()), settings).items():
+            print(f"{base_model}: {state}")
+    for name in names:
+        try:
+            link_weights(load_base_model(name), settings)
+            print(f"{name}: ready", flush=True)
+        except AtelierError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            failed = True
+    return int(failed)
+
+
 if __name__ == "__main__":
-    settings = Settings()
-    for base_model, state in link_what_is_there(list(load_base_models().values()), settings).items():
-        sys.stdout.write(f"{base_model}: {state}\n")
+    sys.exit(main(sys.argv[1:]))

@@ -13,7 +13,7 @@ from backend.errors import WeightsError
 from backend.settings import Settings
 from backend.storage import sha256_of
 from tests.workers.hub import Hub
-from workers.image_generation.links import link_weights, link_what_is_there
+from workers.image_generation.links import link_weights, link_what_is_there, main
 from workers.weights import hub_cache
 from workers.weights_lock import fetching
 
@@ -130,3 +130,16 @@ def test_a_file_is_fetched_under_the_lock_of_all_workers(
     assert (settings.comfyui_path / "models/vae/model_index.json").read_bytes() == b"{}"
     assert link_weights(spec_with(wanted), settings)
     assert hub.served == ["model_index.json"]
+
+
+def test_base_models_that_are_named_are_fetched_and_others_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+    monkeypatch.setenv("ATELIER_VOLUME", str(tmp_path / "volume"))
+    assert main([]) == 0
+    assert "sdxl: sd_xl_base_1.0.safetensors of stabilityai/" in capsys.readouterr().out
+    assert main(["tiny-flux", "no-such-model"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "tiny-flux: ready\n"
+    assert said.err.startswith("no-such-model: ")
