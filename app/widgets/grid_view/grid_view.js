@@ -30,18 +30,18 @@ const copy_link = async () => {
 
 const shape = () => `aspect-ratio:${grid.width}/${grid.height}`;
 // The view turns through the sheet as it lies there, and says of each picture what sets it apart.
-const open_picture = cell => {
-  const first = sheet * tiles.length, drawn = tiles.map((_, index) => grid.cells[grid.places[first + index]]).map((each, index) => ({ each, index })).filter(({ each }) => each.picture);
-  tell('picture', { ids: drawn.map(({ each }) => each.picture.image_id), at: drawn.findIndex(({ each }) => each === cell),
+const open_picture = place => {
+  const first = sheet * tiles.length, drawn = tiles.map((_, index) => ({ index, picture: grid.cells[grid.places[first + index]].picture })).filter(({ picture }) => picture);
+  tell('picture', { ids: drawn.map(({ picture }) => picture.image_id), at: drawn.findIndex(({ index }) => index === place),
     captions: drawn.map(({ index }) => [grid.columns[index % grid.columns.length], grid.rows[Math.floor(index / grid.columns.length)], grid.sheets[sheet]].filter(Boolean).join(' · ')),
     places: drawn.map(({ index }) => index), across: grid.columns.length });
 };
 const kind_of = cell => cell.picture ? cell.picture.image_id : GOING.includes(cell.status) ? `${cell.status} ${cell.step}` : `${cell.status} ${cell.problem?.message}`;
 const why = cell => cell.problem ? `${cell.problem.message} ${cell.problem.hint}`.trim() : 'It was never asked for, or its run has been deleted.';
-const cell_tile = cell => {
+const cell_tile = (cell, place) => {
   if (cell.picture) {
     const image = make('img', { src: cell.picture.thumb, alt: cell.words, loading: 'lazy', decoding: 'async' });
-    const tile = make('button', { type: 'button', class: 'cell', style: shape(), 'aria-label': `Open: ${cell.words}`, onclick: () => open_picture(cell) }, image);
+    const tile = make('button', { type: 'button', class: 'cell', style: shape(), 'aria-label': `Open: ${cell.words}`, onclick: () => open_picture(place) }, image);
     image.addEventListener('error', () => tile.replaceWith(make('div', { class: 'cell ended', style: shape(), text: 'Deleted' })));
     return tile;
   }
@@ -123,7 +123,7 @@ const paint = () => {
   tiles.forEach((tile, index) => {
     const cell = grid.cells[grid.places[first + index]], kind = kind_of(cell);
     if (tile.kind === kind) return;
-    tile.box.replaceChildren(cell_tile(cell));
+    tile.box.replaceChildren(cell_tile(cell, index));
     tile.kind = kind;
   });
 };
