@@ -20,6 +20,8 @@ from backend.operations.first_run import Requirement, can_run_locally, is_begun,
 from backend.settings import Settings
 
 _TEMPLATE = ASSETS / "theme" / "page_first_run.html"
+_STEPS = "assets/readme/from-zero.md"
+_GUIDE = '<p><a href="{link}" target="_blank" rel="noopener">Step by step, in fifteen minutes</a></p>'
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +70,10 @@ def _page(settings: Settings) -> HTMLResponse:
         "the environment of the container"
     )  # fmt: skip
     shown = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        items="\n".join(map(_item, lacking)), where=where, restarts="It starts anew by itself." if space else ""
+        items="\n".join(map(_item, lacking)),
+        where=where,
+        restarts="It starts anew by itself." if space else "",
+        guide=_GUIDE.format(link=f"https://huggingface.co/spaces/{escape(space)}/blob/main/{_STEPS}") if space else "",
     )
     return wide_page("Almost there", shown, 200)
 

@@ -1,8 +1,11 @@
 """The page of a studio that isn't set up: what it names, and when it is there at all."""
 
+import re
+
 from starlette.testclient import TestClient
 
 from app.first_run import first_run_app, is_first_run
+from backend.base_models import ASSETS
 from backend.settings import Settings
 
 BEGUN = {
@@ -33,11 +36,19 @@ def test_the_page_names_what_is_missing_and_no_more() -> None:
         "RUNPOD_TRAINING_ENDPOINT_ID",
         "R2_SECRET_ACCESS_KEY",
         "https://huggingface.co/spaces/me/atelier/settings",
+        "https://huggingface.co/spaces/me/atelier/blob/main/assets/readme/from-zero.md",
     ):
         assert name in reply.text
     for name in ("RUNPOD_API_KEY", "R2_ACCOUNT_ID", "secret-of-this-test", "Sign-in"):
         assert name not in reply.text
     assert "frame-ancestors 'self' https://huggingface.co" in reply.headers["content-security-policy"]
+
+
+def test_the_guide_it_leads_to_is_there() -> None:
+    guide = ASSETS / "readme" / "from-zero.md"
+    pictures = re.findall(r"!\[[^\]]+\]\(([\w.-]+)\)", guide.read_text(encoding="utf-8"))
+    assert len(pictures) == 3
+    assert all((guide.parent / picture).is_file() for picture in pictures)
 
 
 def test_a_space_without_sign_in_is_told_so() -> None:
