@@ -1,12 +1,10 @@
-"""Pictures and archives from strangers: what is taken in, how it is made fit for training, why a file is refused."""
+"""Pictures from strangers: what is taken in, how it is made fit for training, why a file is refused."""
 
 import hashlib
 import io
 import warnings
-import zipfile
-from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import pillow_heif
 from PIL import Image, ImageCms, ImageOps
@@ -28,7 +26,6 @@ _SUFFIX = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 _JPEG = ("JPEG", "MPO")
 _LOSSY = (*_JPEG, "HEIF", "AVIF")
 _ORIENTATION = 0x0112
-_ENTRIES_PER_IMAGE = 4  # an archive may hold captions and other files beside the pictures
 
 
 class Limits(NamedTuple):
@@ -58,13 +55,6 @@ class Picture(NamedTuple):
     suffix: str  # .jpg, .png or .webp
     width: int
     height: int
-
-
-class Entry(NamedTuple):
-    """A file out of an archive, by the path it has in there."""
-
-    name: str
-    data: bytes
 
 
 class Refusal(NamedTuple):
@@ -97,7 +87,7 @@ def prepare_and_decode(data: bytes, name: str, limits: Limits) -> tuple[Picture,
     """
     pillow_heif.register_heif_opener()
     if len(data) > limits.file_bytes:
-        raise DatasetRejected(f"{name} is {_megabytes(len(data))}; the most is {_megabytes(limits.file_bytes)} a file.")
+        raise DatasetRejected(f"{name} is {megabytes(len(data))}; the most is {megabytes(limits.file_bytes)} a file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own pixel limit speaks below, in words
@@ -149,75 +139,9 @@ def clean_caption(text: str) -> str:
     return " ".join(printable.split())[:MAX_CAPTION]
 
 
-def read_archive(
-    file: BinaryIO, name: str, limits: Limits, captions: Collection[str] = (".txt",)
-) -> Iterator[Entry | Refusal]:
-    """Yield an archive's pictures and captions one by one, and what was refused.
-
-    `captions` are the suffixes of files that hold some. Nothing is written to disk, so a hostile path can't reach it.
-    Raises DatasetRejected when the whole is unusable.
-    """
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DatasetRejected(
-            f"{name} is not a ZIP archive, or it is cut short.", "Pack it and upload it again."
-        ) from error
-    with archive:
-        infos = [info for info in archive.infolist() if not info.is_dir() and not _is_litter(info.filename)]
-        _check_archive(infos, name, limits)
-        taken = 0
-        for info in infos:
-            entry = _read_entry(archive, info, limits, captions)
-            if isinstance(entry, Entry):
-                taken += len(entry.data)
-                # The sizes an archive declares may be a lie; these bytes are not.
-                if taken > limits.total_bytes:
-                    raise DatasetRejected(f"{name} unpacks to more than {_megabytes(limits.total_bytes)}.", "Split it.")
-            yield entry
-
-
-def _check_archive(infos: list[zipfile.ZipInfo], name: str, limits: Limits) -> None:
-    if not infos:
-        raise DatasetRejected(f"{name} is empty.", "Put pictures into the archive.")
-    if len(infos) > limits.images * _ENTRIES_PER_IMAGE:
-        raise DatasetRejected(
-            f"{name} holds {len(infos):,} files; a dataset takes {limits.images:,} pictures.", "Split it."
-        )
-    if not any(is_picture(info.filename) for info in infos):
-        raise DatasetRejected(f"{name} holds no pictures.", "Put JPEG, PNG or WebP files into it.")
-    if (total := sum(info.file_size for info in infos)) > limits.total_bytes:
-        raise DatasetRejected(
-            f"{name} unpacks to {_megabytes(total)}; the most is {_megabytes(limits.total_bytes)}.", "Split it."
-        )
-
-
-def _read_entry(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits, captions: Collection[str]
-) -> Entry | Refusal:
-    name = info.filename.replace("\\", "/")
-    if name.startswith("/") or ".." in name.split("/") or ":" in name.split("/")[0]:
-        return Refusal(name, "its path leads out of the archive")
-    if not is_picture(name) and PurePosixPath(name).suffix.lower() not in captions:
-        return Refusal(name, f"it is neither a picture nor a {' or '.join(captions)} caption")
-    if info.flag_bits & 0x1:
-        return Refusal(name, "it is encrypted; pack it without a password")
-    try:
-        with archive.open(info) as file:
-            data = file.read(limits.file_bytes + 1)
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError, ValueError):
-        return Refusal(name, "it can't be unpacked; the archive is damaged there")
-    except Exception as error:  # zlib.error, lzma.LZMAError: no common class
-        return Refusal(name, f"it can't be unpacked ({type(error).__name__})")
-    if len(data) > limits.file_bytes:
-        return Refusal(name, f"it unpacks to more than {_megabytes(limits.file_bytes)}")
-    return Entry(name, data)
-
-
-def _is_litter(name: str) -> bool:
-    """What operating systems leave in archives."""
-    parts = name.replace("\\", "/").split("/")
-    return "__MACOSX" in parts or parts[-1].startswith(("._", ".DS_Store")) or parts[-1].lower() == "thumbs.db"
+def megabytes(count: int) -> str:
+    """Return a size as people say it."""
+    return f"{count / 2**20:,.0f} MB" if count >= 2**20 else f"{count / 2**10:,.0f} KB"
 
 
 def _check_size(image: Image.Image, name: str, limits: Limits) -> None:
@@ -310,7 +234,3 @@ def _encode(image: Image.Image, format_name: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format_name, **options)
     return buffer.getvalue()
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 2**20:,.0f} MB" if count >= 2**20 else f"{count / 2**10:,.0f} KB"

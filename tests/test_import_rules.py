@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED_WITH_WORKERS = {
-    "contract", "errors", "settings", "storage", "keys", "base_models", "pictures", "lora_files", "toolkit_config",
+    "contract", "errors", "settings", "storage", "keys", "base_models", "pictures", "archives", "lora_files",
+    "toolkit_config",
 }  # fmt: skip
 
 

@@ -9,17 +9,16 @@ from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from backend.archives import Entry, read_archive
 from backend.datasets.caption_files import CAPTION_SUFFIXES, is_captions, read_captions
 from backend.datasets.looks import fingerprint, overview, sharpness
 from backend.errors import DatasetRejected
 from backend.pictures import (
-    Entry,
     Limits,
     Picture,
     Refusal,
     is_picture,
     prepare_and_decode,
-    read_archive,
     thumbnail_of,
 )
 

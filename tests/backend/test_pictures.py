@@ -1,8 +1,7 @@
-"""Hostile and odd pictures and archives: what is taken, and the sentence for what is not."""
+"""Hostile and odd pictures: what is taken, and the sentence for what is not."""
 
 import io
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -11,13 +10,10 @@ from PIL import Image, ImageCms
 
 from backend.errors import DatasetRejected
 from backend.pictures import (
-    Entry,
     Limits,
-    Refusal,
     decode_caption,
     prepare_and_decode,
     prepare_picture,
-    read_archive,
 )
 
 LIMITS = Limits(images=10, file_bytes=2**20, total_bytes=4 * 2**20, pixels=10**6)
@@ -27,15 +23,6 @@ def encoded(image: Image.Image, format_name: str = "PNG", **options: object) -> 
     buffer = io.BytesIO()
     image.save(buffer, format_name, **options)
     return buffer.getvalue()
-
-
-def archive(files: dict[str, bytes]) -> io.BytesIO:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name, data in files.items():
-            packed.writestr(name, data)
-    buffer.seek(0)
-    return buffer
 
 
 PICTURE = encoded(Image.effect_noise((128, 96), 60).convert("RGB"))
@@ -130,57 +117,6 @@ def test_a_phones_heic_is_taken() -> None:
 
 
 # -------------------------------------------------------------------------------------- archives
-
-
-def rejection_of(file: io.BytesIO) -> str:
-    with pytest.raises(DatasetRejected) as caught:
-        list(read_archive(file, "set.zip", LIMITS))
-    return str(caught.value)
-
-
-def test_an_empty_archive_is_refused() -> None:
-    assert rejection_of(archive({})) == "set.zip is empty. Put pictures into the archive."
-
-
-def test_an_archive_without_pictures_is_refused() -> None:
-    assert "set.zip holds no pictures" in rejection_of(archive({"a.txt": b"hello"}))
-
-
-def test_something_else_named_zip_is_refused() -> None:
-    assert "set.zip is not a ZIP archive" in rejection_of(io.BytesIO(b"PK\x03\x04nonsense"))
-
-
-def test_a_path_out_of_the_archive_is_refused_and_the_rest_taken() -> None:
-    found = list(
-        read_archive(archive({"../../evil.png": PICTURE, "/abs.png": PICTURE, "ok.png": PICTURE}), "s", LIMITS)
-    )
-    assert [type(each) for each in found] == [Refusal, Refusal, Entry]
-    assert "leads out of the archive" in found[0].reason
-
-
-def test_a_bomb_is_refused_by_what_it_declares() -> None:
-    assert "unpacks to 6 MB; the most is 4 MB" in rejection_of(archive({"a.png": b"\0" * (6 * 2**20)}))
-
-
-def test_a_bomb_that_lies_about_its_size_is_cut_off() -> None:
-    data = bytearray(archive({"a.png": b"\0" * (3 * 2**20)}).getvalue())
-    declared = struct.pack("<I", 3 * 2**20)
-    assert data.count(declared) == 2
-    lying = io.BytesIO(bytes(data).replace(declared, struct.pack("<I", 100)))
-    (only,) = read_archive(lying, "set.zip", LIMITS)
-    assert isinstance(only, Refusal)
-
-
-def test_too_many_files_are_refused() -> None:
-    assert "holds 41 files; a dataset takes 10" in rejection_of(archive({f"{n}.png": b"" for n in range(41)}))
-
-
-def test_what_operating_systems_leave_behind_is_passed_over() -> None:
-    packed = archive({"__MACOSX/a.png": b"", "._a.png": b"", "d/.DS_Store": b"", "d/a.png": PICTURE})
-    assert [each.name for each in read_archive(packed, "s", LIMITS)] == ["d/a.png"]
-
-
-# -------------------------------------------------------------------------------------- captions
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])

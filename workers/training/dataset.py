@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from backend.archives import Entry, read_archive
 from backend.contract import Dataset, DatasetImage, TrainingRequest
 from backend.errors import Cancelled, DatasetRejected, NotFound
 from backend.pictures import (
-    Entry,
     Limits,
     Picture,
     Refusal,
@@ -17,7 +17,6 @@ from backend.pictures import (
     decode_caption,
     is_picture,
     prepare_picture,
-    read_archive,
     stem_of,
 )
 from backend.storage import Bucket
