@@ -6,6 +6,7 @@ and the index, so that the parts can be runs of their own: `store`, `rebuild` an
 """
 
 import asyncio
+import os
 import random
 import shutil
 import statistics
@@ -51,10 +52,9 @@ def main() -> None:
 async def with_store(folder: Path, count: int, work: Callable[[Path, Settings, int], None]) -> None:
     store = ObjectStore(folder / "store")
     await store.start()
-    settings = Settings.model_validate({name.lower(): value for name, value in store.environment.items()})
-    (folder / "settings.json").write_text(settings.model_dump_json())
+    os.environ.update(store.environment)  # for the new processes, too
     try:
-        await asyncio.to_thread(work, folder, settings, count)
+        await asyncio.to_thread(work, folder, Settings(), count)
     finally:
         await store.stop()
 
@@ -135,7 +135,7 @@ def pages(storage: Storage, folder: Path, count: int) -> None:
 
 def first_page_of_a_new_process(folder: Path, index: str) -> None:
     began = time.perf_counter()
-    storage = Storage(Settings.model_validate_json((folder / "settings.json").read_text()))
+    storage = Storage(Settings())
     gallery = Gallery(storage, folder / index)
     rows = gallery.page(OWNER).rows
     print(

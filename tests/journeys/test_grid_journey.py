@@ -27,6 +27,51 @@ def draw(page: Page, address: str) -> None:
     expect(page.get_by_role("columnheader", name="Seed 8")).to_be_visible(timeout=SHORT)
 
 
+def test_a_grid_fills_lasts_and_goes(page: Page, address: str, tmp_path: Path) -> None:
+    draw(page, address)
+    cells = page.locator(".grid-view td img")
+    expect(page.get_by_text("4 of 4 drawn")).to_be_visible(timeout=LONG)
+    link = page.url
+    assert "grid=" in link
+
+    page.goto(f"{address}/?tab=gallery")
+    expect(page.locator(".gallery-wall .tiles img")).to_have_count(4, timeout=SHORT)
+    page.goto(link)
+    expect(cells).to_have_count(4, timeout=SHORT)
+    expect(page.get_by_role("rowheader")).to_have_text(["Steps 2", "Steps 3"])
+
+    page.get_by_role("button", name="Open: Seed 8, Steps 2").click()
+    view = page.get_by_role("dialog", name="Picture")
+    expect(view.get_by_text("an apple on a blue background")).to_be_visible(timeout=SHORT)
+    page.keyboard.press("Escape")
+
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Download sheet").click()
+    saved.value.save_as(tmp_path / "sheet.png")
+    sheet = Image.open(io.BytesIO((tmp_path / "sheet.png").read_bytes()))
+    assert sheet.format == "PNG"
+    assert min(sheet.size) > 2 * 128
+
+    page.get_by_role("button", name="All grids").click()
+    page.get_by_role("button", name="an apple on a blue background").click(timeout=SHORT)
+    expect(cells).to_have_count(4, timeout=SHORT)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("heading", name="See the difference")).to_be_visible(timeout=SHORT)
+    page.goto(link)
+    expect(page.get_by_text("This grid is not there any more.")).to_be_visible(timeout=SHORT)
+
+
+def test_a_mistake_is_named_before_anything_is_drawn(page: Page, address: str) -> None:
+    page.goto(f"{address}/?grid=new")
+    page.get_by_label("Prompt of all cells").fill("an apple", timeout=SHORT)
+    page.get_by_label("Columns vary").select_option("strength")
+    expect(page.get_by_text("The axis “Strength” needs a LoRA")).to_be_visible(timeout=SHORT)
+    page.get_by_label("Columns vary").select_option("steps")
+    page.get_by_label("Values of the columns").fill("4, 200")
+    expect(page.get_by_text("The axis “Steps”: 200 is too much; the most is 150.")).to_be_visible(timeout=SHORT)
+
+
 def test_three_things_vary_and_what_was_cancelled_is_drawn_later(page: Page, address: str, toy: Path) -> None:
     taken = page.request.post(f"{address}/api/loras/files?name={toy.name}", data=toy.read_bytes())
     assert taken.ok
@@ -71,51 +116,6 @@ def test_three_things_vary_and_what_was_cancelled_is_drawn_later(page: Page, add
     expect(page.get_by_label("Values of the rows")).to_have_value("2–3", timeout=SHORT)
     expect(page.get_by_label("Toy robot", exact=True)).to_be_checked()
     expect(page.get_by_text("2 × 2 × 2: 6 pictures to draw")).to_be_visible(timeout=SHORT)
-
-
-def test_a_grid_fills_lasts_and_goes(page: Page, address: str, tmp_path: Path) -> None:
-    draw(page, address)
-    cells = page.locator(".grid-view td img")
-    expect(page.get_by_text("4 of 4 drawn")).to_be_visible(timeout=LONG)
-    link = page.url
-    assert "grid=" in link
-
-    page.goto(f"{address}/?tab=gallery")
-    expect(page.locator(".gallery-wall .tiles img")).to_have_count(4, timeout=SHORT)
-    page.goto(link)
-    expect(cells).to_have_count(4, timeout=SHORT)
-    expect(page.get_by_role("rowheader")).to_have_text(["Steps 2", "Steps 3"])
-
-    page.get_by_role("button", name="Open: Seed 8, Steps 2").click()
-    view = page.get_by_role("dialog", name="Picture")
-    expect(view.get_by_text("an apple on a blue background")).to_be_visible(timeout=SHORT)
-    page.keyboard.press("Escape")
-
-    with page.expect_download() as saved:
-        page.get_by_role("link", name="Download sheet").click()
-    saved.value.save_as(tmp_path / "sheet.png")
-    sheet = Image.open(io.BytesIO((tmp_path / "sheet.png").read_bytes()))
-    assert sheet.format == "PNG"
-    assert min(sheet.size) > 2 * 128
-
-    page.get_by_role("button", name="All grids").click()
-    page.get_by_role("button", name="an apple on a blue background").click(timeout=SHORT)
-    expect(cells).to_have_count(4, timeout=SHORT)
-    page.get_by_role("button", name="Delete", exact=True).click()
-    page.get_by_role("button", name="Delete it").click()
-    expect(page.get_by_role("heading", name="See the difference")).to_be_visible(timeout=SHORT)
-    page.goto(link)
-    expect(page.get_by_text("This grid is not there any more.")).to_be_visible(timeout=SHORT)
-
-
-def test_a_mistake_is_named_before_anything_is_drawn(page: Page, address: str) -> None:
-    page.goto(f"{address}/?grid=new")
-    page.get_by_label("Prompt of all cells").fill("an apple", timeout=SHORT)
-    page.get_by_label("Columns vary").select_option("strength")
-    expect(page.get_by_text("The axis “Strength” needs a LoRA")).to_be_visible(timeout=SHORT)
-    page.get_by_label("Columns vary").select_option("steps")
-    page.get_by_label("Values of the columns").fill("4, 200")
-    expect(page.get_by_text("The axis “Steps”: 200 is too much; the most is 150.")).to_be_visible(timeout=SHORT)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -121,7 +121,7 @@ const paint = () => {
       make('div', { class: 'doings' },
         button('Reuse everything', reuse('all'), 'primary'), button('Prompt only', reuse('prompt')), button('Seed only', reuse('seed')), button('Variations', reuse('variations')), button('Use as start', reuse('img2img')),
         make('a', { class: 'button download', href: picture.download, download: '', text: `Download ${kind()}` }), kind() === 'PNG' ? button('Workflow', workflow) : '', button('Delete', remove, 'danger-quiet wide')),
-      make('p', { class: 'keys', 'aria-label': 'Keys' }, ...KEYS.map(([key, does]) => make('span', {}, make('kbd', { text: key }), document.createTextNode(does))))));
+      make('p', { class: 'keys' }, ...KEYS.map(([key, does]) => make('span', {}, make('kbd', { text: key }), document.createTextNode(does))))));
   (focus && view.querySelector(`.${focus.trim().split(/\s+/).join('.')}:not(:disabled)`) || view.querySelector('.close')).focus();
 };
 view.addEventListener('keydown', event => {
