@@ -134,8 +134,12 @@ class ObjectStore:
             name="The object store (weed)",
             folder=self._home / "objects",
             guard=self._guard,
-            on_line=self._log.write,
+            on_line=self._write_log,
         )
+
+    def _write_log(self, line: str) -> None:
+        # At its start it names the key that is let in.
+        self._log.write(line.replace(self._credentials.access_key_id, "***"))
 
     async def _answers(self) -> bool:
         """Whether an object can be read from both buckets: they exist seconds before what they hold is there."""

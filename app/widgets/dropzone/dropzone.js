@@ -75,7 +75,7 @@ const send_once = ({ path, file }, said) => new Promise((resolve, reject) => {
     let answer = {};
     try { answer = JSON.parse(request.responseText); } catch { /* not ours: a proxy's page, say */ }
     if (request.status === 200) resolve(answer);
-    else reject(Object.assign(new Error(answer.error || 'the studio does not answer'), { final: request.status >= 400 && request.status < 500 && request.status !== 408 && request.status !== 429 }));
+    else reject(Object.assign(new Error(answer.error || 'the studio does not answer'), { status: request.status }));
   };
   request.onerror = request.ontimeout = () => reject(new Error('the connection broke'));
   request.onabort = () => reject(new Error('stopped'));
@@ -84,20 +84,29 @@ const send_once = ({ path, file }, said) => new Promise((resolve, reject) => {
   request.send(file);
 });
 
-const send = async item => {
-  let before = 0;
-  const said = loaded => { round.sent += Math.min(loaded, item.file.size) - before; before = Math.min(loaded, item.file.size); progress(); };
+// Tries for half a minute, as a studio that starts anew is back by then; what was refused is not tried again.
+const is_final = status => status >= 400 && status < 500 && status !== 408 && status !== 429;
+const patiently = async work => {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      const answer = await send_once(item, said);
-      said(item.file.size);
-      return answer;
+      return await work();
     } catch (error) {
-      said(0);
-      if (error.final || attempt === ATTEMPTS || round.stopped) throw error;
+      if (is_final(error.status) || attempt === ATTEMPTS || round.stopped) throw error;
+      if (!round.done) note.textContent = `${atelier.capital(error.message.replace(/[.]$/, ''))}. It is tried again…`;
       await new Promise(resolve => setTimeout(resolve, 500 * 2 ** attempt * (0.75 + Math.random() / 2)));
     }
   }
+};
+
+const send = item => {
+  let before = 0;
+  const said = loaded => { round.sent += Math.min(loaded, item.file.size) - before; before = Math.min(loaded, item.file.size); progress(); };
+  return patiently(async () => {
+    said(0);
+    const answer = await send_once(item, said);
+    said(item.file.size);
+    return answer;
+  });
 };
 
 const take = async (item, known) => {
@@ -118,7 +127,7 @@ const take = async (item, known) => {
     }
   } catch (error) {
     round.refused.push({ name: item.path, reason: error.message });
-    if (!error.final) round.lost.push(item);
+    if (!is_final(error.status)) round.lost.push(item);
     list_refused();
   }
   round.done += 1;
@@ -162,9 +171,9 @@ const send_all = async everything => {
       progress();
       count();
       if (made) {
-        round.dataset_id = (await (await post('/api/datasets', { name: name_for(items) })).json()).dataset_id;
+        round.dataset_id = (await (await patiently(() => post('/api/datasets', { name: name_for(items) }))).json()).dataset_id;
       }
-      const known = new Set((await get(`/api/datasets/${round.dataset_id}`)).pictures.map(picture => picture.sha256));
+      const known = new Set((await patiently(() => get(`/api/datasets/${round.dataset_id}`))).pictures.map(picture => picture.sha256));
       let seen = 0;
       look = setInterval(() => {
         if (round.added === seen) return;

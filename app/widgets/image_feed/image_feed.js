@@ -100,6 +100,7 @@ const about = run => {
       ...facts.map(fact => make('span', { text: fact }))));
 };
 const meter = run => make('div', { class: 'meter', role: 'progressbar', 'aria-label': 'Progress', 'aria-valuemin': 0, 'aria-valuemax': 100, 'aria-valuenow': Math.round(share(run)) }, make('i', { style: `width:${share(run)}%` }));
+const notes = run => run.notes.map(note => make('p', { class: 'note', text: note }));
 const waits = run => ['sending', 'queued'].includes(run.status) && !run.pictures.length;
 // A grid has a page of its own; here it is a line that leads there.
 const grid_block = run => make('article', { class: 'grid' }, make('div', { class: 'about' }, make('h3', { text: run.prompt }),
@@ -107,7 +108,7 @@ const grid_block = run => make('article', { class: 'grid' }, make('div', { class
   make('p', {}, ...['Grid', run.base_model, ago(run.submitted_at)].map(text => make('span', { text })))));
 const block = run => run.grid_id ? grid_block(run) : make('article', { class: waits(run) ? 'waiting' : null, 'aria-busy': is_going(run) ? 'true' : null }, about(run), is_going(run) ? meter(run) : null,
   run.problem ? problem(run) : make('div', { class: 'tiles', style: `--tile:${TILE[run.count] || 190}px` }),
-  ...run.notes.map(note => make('p', { class: 'note', text: note })));
+  ...notes(run));
 
 const key_of = run => run.run_id || run.press;
 // Moves the bar there is, so that it glides, and leaves alone what has not changed.
@@ -115,6 +116,8 @@ const move_on = (entry, run) => {
   const head = entry.node.querySelector('.about'), focused = head.contains(document.activeElement);
   head.replaceWith(about(run));
   if (focused) entry.node.querySelector('.about button')?.focus({ preventScroll: true });
+  for (const note of entry.node.querySelectorAll(':scope > .note')) note.remove();
+  entry.node.append(...notes(run));
   const bar = entry.node.querySelector('.meter');
   entry.node.classList.toggle('waiting', waits(run));
   bar.setAttribute('aria-valuenow', Math.round(share(run)));
