@@ -66,11 +66,22 @@ def check(ids: list[str]) -> int:
     for base_model_id in ids or sorted(folder.name for folder in BASE_MODELS.iterdir() if folder.is_dir()):
         try:
             spec = load_base_model(base_model_id)
+            _check_toolkit(spec)
             print(f"{base_model_id}: ok ({spec.name}, {spec.architecture})")
         except (BaseModelRejected, NotFound) as error:
             print(f"{base_model_id}: {error}")
             refused += 1
     return refused
+
+
+def _check_toolkit(spec: BaseModelSpec) -> None:
+    from backend.toolkit_config import unknown_keys  # which itself loads base models
+
+    if spec.ai_toolkit and (unknown := unknown_keys(spec)):
+        raise BaseModelRejected(
+            f"{spec.id}/model.toml, [ai_toolkit]: ai-toolkit doesn't know {', '.join(unknown)} and would ignore it.",
+            "Correct the spelling.",
+        )
 
 
 if __name__ == "__main__":

@@ -9,12 +9,15 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from backend.base_models import load_base_model
+from backend.base_models import ASSETS, load_base_model
 from backend.contract import BaseModelSpec, Message, Prompt, TrainingRequest, TrainingSettings, explain, file_stem
 from backend.errors import BaseModelRejected, InvalidRequest
 
 EMA_FROM_GB = 40.0  # of GPU memory; the averaged copy of the weights doesn't fit beside FLUX on less
 USUAL_GPU_GB = 24.0  # what a configuration is shown for; the worker renders it for the GPU it has
+KNOWN_KEYS = ASSETS / "ai_toolkit_keys.txt"
+# Their values are the model's own options, or the optimizer's: the names inside aren't ai-toolkit's.
+_FREE_KEYS = ("train.optimizer_params", "model.model_kwargs", "network.network_kwargs")
 SAVES_KEPT = 4  # what ai-toolkit leaves in its folder; every checkpoint is linked elsewhere before that
 
 
@@ -70,6 +73,25 @@ def toolkit_block(spec: BaseModelSpec) -> ToolkitBlock:
         return ToolkitBlock.model_validate(spec.ai_toolkit)
     except ValidationError as error:
         raise BaseModelRejected(f"{spec.id}/model.toml, [ai_toolkit]: {explain(error)}") from error
+
+
+def unknown_keys(spec: BaseModelSpec) -> list[str]:
+    """Return the keys of a base model that ai-toolkit doesn't know, as section.key: it ignores them in silence."""
+    block = toolkit_block(spec).model_dump(exclude={"memory"})
+    sections = {("datasets" if name == "dataset" else name): content for name, content in block.items()}
+    lines = KNOWN_KEYS.read_text(encoding="utf-8").splitlines()
+    return sorted(keys_in(sections) - {line for line in lines if not line.startswith("#")})
+
+
+def keys_in(sections: dict[str, Any]) -> set[str]:
+    """Return every key of a part of ai-toolkit's configuration, as section.key."""
+    found: set[str] = set()
+    for section, content in sections.items():
+        for each in content if isinstance(content, list) else [content]:
+            if isinstance(each, dict) and section not in _FREE_KEYS:
+                found |= {f"{section}.{key}" for key in each}
+                found |= keys_in({f"{section}.{key}": value for key, value in each.items()})
+    return found
 
 
 def memory_plan(settings: TrainingSettings, limits: MemoryLimits, gpu_memory_gb: float) -> MemoryPlan:
@@ -141,7 +163,7 @@ def toolkit_config(job: ToolkitJob, gpu_memory_gb: float) -> dict[str, Any]:
         "datasets": [block.dataset | _dataset(job)],
         "train": block.train | _train(job, plan, on_gpu=gpu_memory_gb > 0),
         "logging": {"log_every": 1, "use_ui_logger": True},
-        "model": block.model | _model(job, plan),
+        "model": _model(job, plan, block),
         "sample": _sample(job, block),
     }
     return {
@@ -213,9 +235,11 @@ def _train(job: ToolkitJob, plan: MemoryPlan, *, on_gpu: bool) -> dict[str, Any]
     }
 
 
-def _model(job: ToolkitJob, plan: MemoryPlan) -> dict[str, Any]:
-    model: dict[str, Any] = {"name_or_path": str(job.model), "quantize": plan.quantize, "low_vram": plan.low_vram}
-    return model | ({"qtype": "qfloat8", "quantize_te": True} if plan.quantize else {})
+def _model(job: ToolkitJob, plan: MemoryPlan, block: ToolkitBlock) -> dict[str, Any]:
+    # How coarse is the base model's to say: some fit 24 GB with three bits and an adapter for them alone.
+    usual: dict[str, Any] = {"qtype": "qfloat8", "quantize_te": True} if plan.quantize else {}
+    settled = {"name_or_path": str(job.model), "quantize": plan.quantize, "low_vram": plan.low_vram}
+    return usual | block.model | settled
 
 
 def _sample(job: ToolkitJob, block: ToolkitBlock) -> dict[str, Any]:

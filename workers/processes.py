@@ -1,140 +1,25 @@
 """Owns child processes: starting one from a list, reading its lines, and ending it with all that it started.
 
 What a child is for - a server, a worker, a training run - is its caller's business. Nothing here outlives its parent:
-every child leads a process group of its own, and a `Guard` ends the groups of a parent that was killed.
+every child leads a process group of its own, and a `Guard` ends it should we be killed.
 """
 
 import asyncio
 import contextlib
-import inspect
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from backend.errors import MachineError
+from workers.guard import Guard
 
 LONGEST_LINE = 8192  # bytes; a longer one is cut into pieces, so that a child can't fill our memory
 LINES_KEPT = 60
-GUARD_GRACE_S = 3.0
-
-# What a child needs to find its programs, speak the user's language and reach the GPU and the network. Credentials
-# sit in names nobody can list, so whatever is not here stays behind.
-CARRIED_VARIABLES = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "TEMP",
-    "TMP",
-    "SYSTEMROOT",
-    "LD_LIBRARY_PATH",
-    "DYLD_LIBRARY_PATH",
-    "CUDA_HOME",
-    "CUDA_VISIBLE_DEVICES",
-    "NVIDIA_VISIBLE_DEVICES",
-    "NVIDIA_DRIVER_CAPABILITIES",
-    "OMP_NUM_THREADS",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "HF_ENDPOINT",
-    "HF_HUB_OFFLINE",
-    "NO_PROXY",
-    "no_proxy",
-)
-CARRIED_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-
-
-def child_environment(extra: Mapping[str, str] | None = None, *, also: Iterable[str] = ()) -> dict[str, str]:
-    """Return an environment for a child: a short list of harmless variables of ours, then `extra`.
-
-    `also` names further variables of ours to hand on where they are set: a secret travels only when it is named.
-    """
-    carried = {name: os.environ[name] for name in (*CARRIED_VARIABLES, *also) if name in os.environ}
-    # A proxy's address may hold a password before the "@": such a one stays behind.
-    proxies = {name: os.environ[name] for name in CARRIED_PROXIES if "@" not in os.environ.get(name, "@")}
-    return {**carried, **proxies, **(extra or {})}
-
-
-class Guard:
-    """Ends the process groups of a parent that died without a chance to do so, even by SIGKILL.
-
-    It is one small Python process that reads "+group" and "-group" lines from us. When its input ends, or its parent
-    has changed, we are dead: it sends SIGTERM, waits `GUARD_GRACE_S`, sends SIGKILL and leaves.
-
-    Start it after the last plain fork() of this process (the RunPod worker forks its ping at the start): a forked
-    copy would hold the input open. `keep_open` are descriptors it shall hold until it is done, such as a lock.
-    """
-
-    def __init__(self, keep_open: Sequence[int] = ()) -> None:
-        self._keep_open = tuple(keep_open)
-        self._groups: set[int] = set()
-        self._closed = False
-        self._start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def watch(self, group: int) -> None:
-        """End this process group should we die."""
-        self._groups.add(group)
-        self._tell(f"+{group}\n")
-
-    def forget(self, group: int) -> None:
-        """Leave this process group alone: it has ended."""
-        self._groups.discard(group)
-        self._tell(f"-{group}\n")
-
-    def close(self) -> None:
-        """End the groups still watched, then the guard itself: at once when nothing is watched. Blocks."""
-        self._closed = True
-        os.close(self._input)
-        self._process.wait(timeout=GUARD_GRACE_S + 5)
-
-    def _start(self) -> None:
-        reading, self._input = os.pipe()
-        program = f"{inspect.getsource(_guard_groups)}\n_guard_groups({os.getpid()}, {GUARD_GRACE_S})"
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", program],
-            stdin=reading,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=child_environment(),
-            pass_fds=self._keep_open,
-            start_new_session=True,  # a Ctrl-C in the terminal, or the end of our own group, must not reach it
-        )
-        os.close(reading)
-
-    def _tell(self, line: str) -> None:
-        if self._closed:
-            return  # of the children that it ended itself we hear later
-        try:
-            os.write(self._input, line.encode())
-        except BrokenPipeError:
-            # Somebody ended the guard. Without one a kill -9 of us would leave everything running.
-            os.close(self._input)
-            self._process.wait(timeout=5)
-            self._start()
-            os.write(self._input, "".join(f"+{group}\n" for group in self._groups).encode())
-
-
-@contextlib.asynccontextmanager
-async def guarded() -> AsyncIterator[Guard]:
-    """Give a guard for as long as a piece of work lasts."""
-    guard = Guard()
-    try:
-        yield guard
-    finally:
-        await asyncio.to_thread(guard.close)
 
 
 class Child:
@@ -241,7 +126,7 @@ async def start_child(
 ) -> Child:
     """Start a program as the leader of its own process group and read what it writes, output and errors together.
 
-    `environment` is all that it gets: see `child_environment`. `on_line` receives every line that is not empty, cut
+    `environment` is all that it gets: see `workers.environment`. `on_line` receives every line that is not empty, cut
     at both line feeds and carriage returns, so that progress bars arrive while they move. It runs on the event loop
     and must be quick. Raises MachineError when the program can't be started.
     """
@@ -334,41 +219,3 @@ def _signal_group(group: int, number: signal.Signals) -> None:
     # ProcessLookupError: nobody is left. PermissionError: macOS says so of a group of zombies.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-def _guard_groups(parent: int, grace_s: float) -> None:
-    """Be the guard: run alone, from its source text, by a bare interpreter (hence the imports inside)."""
-    import os
-    import select
-    import signal
-    import time
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    groups: set[int] = set()
-    unread = b""
-    while True:
-        if not select.select([0], [], [], 1.0)[0]:
-            if os.getppid() == parent:
-                continue
-            break  # a forked copy of our parent holds the input open
-        received = os.read(0, 65536)
-        if not received:
-            break
-        *lines, unread = (unread + received).split(b"\n")
-        for line in lines:
-            (groups.add if line[:1] == b"+" else groups.discard)(int(line[1:]))
-    for number, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 0.0)):
-        for group in list(groups):
-            try:
-                os.killpg(group, number)
-            except OSError:
-                groups.discard(group)
-        deadline = time.monotonic() + wait_s
-        while groups and time.monotonic() < deadline:
-            time.sleep(0.05)
-            for group in list(groups):
-                try:
-                    os.killpg(group, 0)
-                except OSError:
-                    groups.discard(group)

@@ -14,8 +14,11 @@ from pydantic import Field, TypeAdapter, ValidationError
 from backend.contract import BaseModelSpec, Message
 from backend.errors import AtelierError, MachineError, WeightsError
 from backend.settings import Settings
-from workers.processes import child_environment, describe_exit, guarded, start_child
-from workers.weights import ReportBytes, fetch_weights, find_weights
+from workers.environment import child_environment
+from workers.guard import guarded
+from workers.processes import describe_exit, start_child
+from workers.weights import fetch_weights, find_weights
+from workers.weights_snapshot import ReportBytes
 
 FETCH_S = 6 * 3600.0  # 34 GB over a slow connection, after another worker that gave up
 _ROOT = Path(__file__).resolve().parents[1]

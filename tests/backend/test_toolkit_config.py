@@ -11,12 +11,21 @@ import yaml
 from backend.base_models import load_base_model, load_base_models
 from backend.contract import BaseModelSpec, TrainingRequest
 from backend.errors import BaseModelRejected, InvalidRequest
-from backend.toolkit_config import ToolkitJob, config_text, harmless, job_name, leaner, toolkit_block, toolkit_config
+from backend.toolkit_config import (
+    KNOWN_KEYS,
+    ToolkitJob,
+    config_text,
+    harmless,
+    job_name,
+    keys_in,
+    leaner,
+    toolkit_block,
+    toolkit_config,
+    unknown_keys,
+)
 
 DATA = Path(__file__).parents[1] / "data"
-KEYS = {line for line in (DATA / "ai_toolkit_keys.txt").read_text().splitlines() if not line.startswith("#")}
-# Their values are the model's own options, or the optimizer's: the names inside aren't ai-toolkit's.
-FREE = ("train.optimizer_params", "model.model_kwargs")
+KEYS = {line for line in KNOWN_KEYS.read_text().splitlines() if not line.startswith("#")}
 TRAINABLE = [spec for spec in load_base_models().values() if spec.ai_toolkit]
 
 
@@ -37,24 +46,9 @@ def process_of(spec: BaseModelSpec, gpu_memory_gb: float = 24, **asked: Any) -> 
     return process
 
 
-def keys_in(process: dict[str, Any]) -> set[str]:
+def keys_of(process: dict[str, Any]) -> set[str]:
     """Return every key as section.key, as the list of ai-toolkit's own has them."""
-    found = {f"process.{key}" for key in process}
-    for section, content in process.items():
-        if isinstance(content, dict | list) and section != "type":
-            found |= _keys_below(section, content)
-    return found
-
-
-def _keys_below(section: str, content: Any) -> set[str]:
-    found: set[str] = set()
-    for each in content if isinstance(content, list) else [content]:
-        for key, value in each.items():
-            found.add(f"{section}.{key}")
-            is_section = isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict))
-            if is_section and f"{section}.{key}" not in FREE:
-                found |= _keys_below(f"{section}.{key}", value)
-    return found
+    return {f"process.{key}" for key in process} | keys_in(process)
 
 
 @pytest.mark.parametrize("gpu_memory_gb", [24, 48])
@@ -66,14 +60,24 @@ def test_flux_is_rendered_to_the_letter(gpu_memory_gb: int) -> None:
 @pytest.mark.parametrize("spec", TRAINABLE, ids=lambda spec: spec.id)
 @pytest.mark.parametrize("gpu_memory_gb", [0, 16, 24, 48, 80])
 def test_ai_toolkit_knows_every_key(spec: BaseModelSpec, gpu_memory_gb: float) -> None:
-    assert keys_in(process_of(spec, gpu_memory_gb)) <= KEYS
+    assert keys_of(process_of(spec, gpu_memory_gb)) <= KEYS
 
 
 def test_a_misspelt_key_is_found() -> None:
     flux = load_base_model("flux1-dev")
     misspelt = copy.deepcopy(flux.ai_toolkit)
-    misspelt["train"]["timestep_tipe"] = "sigmoid"
-    assert keys_in(process_of(flux.model_copy(update={"ai_toolkit": misspelt}))) - KEYS == {"train.timestep_tipe"}
+    misspelt["train"] |= {"timestep_tipe": "sigmoid", "ema_config": {"use_emma": True}, "optimizer_params": {"any": 1}}
+    misspelt["dataset"] = {"folder": "x"}
+    found = unknown_keys(flux.model_copy(update={"ai_toolkit": misspelt}))
+    assert found == ["datasets.folder", "train.ema_config.use_emma", "train.timestep_tipe"]
+
+
+def test_a_base_model_may_say_how_coarsely_it_is_quantised() -> None:
+    flux = load_base_model("flux1-dev")
+    coarse = {**flux.ai_toolkit, "model": {"arch": "qwen_image", "qtype": "uint3|somebody/adapters/three.safetensors"}}
+    spec = flux.model_copy(update={"ai_toolkit": coarse})
+    assert process_of(spec, 24)["model"]["qtype"] == "uint3|somebody/adapters/three.safetensors"
+    assert process_of(flux, 24)["model"]["qtype"] == "qfloat8"
 
 
 def test_the_declared_models_are_all_there() -> None:

@@ -11,14 +11,9 @@ from pathlib import Path
 import pytest
 
 from backend.errors import MachineError
-from workers.processes import (
-    LONGEST_LINE,
-    Child,
-    Guard,
-    child_environment,
-    describe_exit,
-    start_child,
-)
+from workers.environment import child_environment
+from workers.guard import Guard
+from workers.processes import LONGEST_LINE, Child, describe_exit, start_child
 
 ROOT = str(Path(__file__).parents[2])
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -156,7 +151,9 @@ async def test_the_guard_ends_what_a_killed_parent_started() -> None:
             "-c",
             f"""
 import asyncio, sys
-from workers.processes import Guard, child_environment, start_child
+from workers.environment import child_environment
+from workers.guard import Guard
+from workers.processes import start_child
 async def main():
     guard = Guard()
     for program in ("import time; time.sleep(60)", {STUBBORN!r}):

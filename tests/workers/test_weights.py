@@ -15,14 +15,14 @@ from backend.settings import Settings
 from tests.workers.conftest import FILES
 from tests.workers.hub import COMMIT, Hub
 from workers import weights_lock
-from workers.weights import fetch_weights, hub_cache, main
+from workers.weights import fetch_weights, main
 
 
 def test_a_model_is_fetched_once_and_then_found_without_the_hub(
     hub_spec: BaseModelSpec, hub_settings: Settings, hub: Hub
 ) -> None:
     folder = fetch_weights(hub_spec, hub_settings, endpoint=hub.endpoint)
-    assert folder == hub_cache(hub_settings) / "models--somebody--model" / "snapshots" / COMMIT
+    assert folder == hub_settings.hub_cache / "models--somebody--model" / "snapshots" / COMMIT
     assert (folder / "transformer" / "big.safetensors").read_bytes() == FILES["transformer/big.safetensors"]
     assert not (folder / "README.md").exists()
     assert sorted(hub.served) == ["model_index.json", "transformer/big.safetensors"]
@@ -35,7 +35,7 @@ def test_what_only_training_needs_comes_with_ai_toolkit(
     fetch_weights(
         hub_spec, hub_settings.model_copy(update={"atelier_training_engine": "ai_toolkit"}), endpoint=hub.endpoint
     )
-    adapter = hub_cache(hub_settings) / "models--somebody--adapter"
+    adapter = hub_settings.hub_cache / "models--somebody--adapter"
     # ai-toolkit asks for it by name, offline: the cache has to know what 'main' is.
     assert (adapter / "refs" / "main").read_text() == COMMIT
     assert (adapter / "snapshots" / COMMIT / "adapter.safetensors").read_bytes() == b"adapter"
@@ -138,7 +138,7 @@ def test_a_holder_that_crashed_gives_the_lock_back(
     hub_spec: BaseModelSpec, hub_settings: Settings, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights_lock, "LOOK_EVERY_S", 0.05)
-    lock = hub_cache(hub_settings) / "models--somebody--model" / "fetching.lock"
+    lock = hub_settings.hub_cache / "models--somebody--model" / "fetching.lock"
     lock.parent.mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", _HOLDER, lock], stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == b"held\n"

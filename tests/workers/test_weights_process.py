@@ -11,7 +11,7 @@ from backend.errors import WeightsError
 from backend.settings import Settings
 from tests.workers.conftest import FILES
 from tests.workers.hub import Hub
-from workers.weights import fetch_weights, hub_cache
+from workers.weights import fetch_weights
 from workers.weights_lock import fetching
 from workers.weights_process import bring_weights
 
@@ -70,7 +70,7 @@ async def test_a_cancel_ends_the_download_at_once_and_gives_the_lock_back(
     def waits() -> None:
         raise AssertionError("the lock is still held")
 
-    with fetching("somebody/model", hub_cache(hub_settings), waits):
+    with fetching("somebody/model", hub_settings.hub_cache, waits):
         pass
     hub.file_takes_s = 0
     assert (await bring_weights(hub_spec, hub_settings, arrivals) / BIG).read_bytes() == FILES[BIG]
@@ -81,7 +81,7 @@ async def test_one_that_waits_for_another_tells_how_far_that_one_is(
 ) -> None:
     hub.file_takes_s = 3
     first = asyncio.create_task(asyncio.to_thread(fetch_weights, hub_spec, hub_settings, endpoint=hub.endpoint))
-    lock = hub_cache(hub_settings) / "models--somebody--model" / "fetching.lock"
+    lock = hub_settings.hub_cache / "models--somebody--model" / "fetching.lock"
     async with asyncio.timeout(10):
         while not (lock.exists() and lock.read_text()):  # noqa: ASYNC110 - the far end tells nobody
             await asyncio.sleep(0.05)

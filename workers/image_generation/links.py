@@ -24,7 +24,6 @@ from backend.contract import BaseModelSpec, WeightFile
 from backend.errors import AtelierError, WeightsError
 from backend.settings import Settings
 from backend.storage import sha256_of
-from workers.weights import hub_cache
 from workers.weights_lock import fetching
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
@@ -78,7 +77,7 @@ def _on_volume(spec: BaseModelSpec, file: WeightFile, settings: Settings, *, fet
         except LocalEntryNotFoundError:
             if not fetch:
                 raise
-            with fetching(file.repo, hub_cache(settings)):
+            with fetching(file.repo, settings.hub_cache):
                 path = _download(file, settings)
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise WeightsError(
@@ -100,7 +99,7 @@ def _download(file: WeightFile, settings: Settings, *, local_files_only: bool = 
         file.repo,
         file.file,
         revision=file.revision,
-        cache_dir=hub_cache(settings),
+        cache_dir=settings.hub_cache,
         token=token,
         local_files_only=local_files_only,
     )

@@ -1,6 +1,6 @@
 """Speaks RunPod's API on loopback: what a client of an endpoint may ask, and the server that answers.
 
-The jobs are JobQueue's and the workers are Dispatch's; this module gives both their HTTP.
+The jobs are JobQueue's and the workers are Dispatch's, who are asked over `worker_calls`.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from backend.errors import MachineError
 from workers.local.dispatch import STOP_GRACE_S, Bell, Dismiss, Dispatch
 from workers.local.messages import BadBody, read_json, refuse, reply
 from workers.local.queue import Job, JobQueue
+from workers.local.worker_calls import WorkerCalls
 
 RUN_LIMIT_BYTES = 10 * 2**20
 RUNSYNC_LIMIT_BYTES = 20 * 2**20
@@ -73,6 +74,7 @@ class Gateway:
         self._end_bells: dict[str, Bell] = {}
         self._queue = JobQueue(queue_file, self._job_changed)
         self.dispatch = Dispatch(self._queue, dismiss, stop_grace_s)
+        self.worker_calls = WorkerCalls(self.dispatch, self._queue)
         self._server: _Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.url = ""  # http://127.0.0.1:port, once started
@@ -81,7 +83,7 @@ class Gateway:
         base = "/v2/{endpoint}"
         return Starlette(
             routes=[
-                *self.dispatch.routes(),
+                *self.worker_calls.routes(),
                 Route(f"{base}/run", self._guarded(self._run), methods=["POST"]),
                 Route(f"{base}/runsync", self._guarded(self._run_and_wait), methods=["POST"]),
                 Route(f"{base}/status/{{job}}", self._guarded(self._status), methods=["GET", "POST"]),

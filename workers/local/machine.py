@@ -22,13 +22,14 @@ from types import TracebackType
 
 from backend.errors import AtelierError, MachineError
 from backend.settings import Settings
+from workers.environment import child_environment
+from workers.guard import GUARD_GRACE_S, Guard
 from workers.local.credentials import own_credentials
 from workers.local.dispatch import STOP_GRACE_S
 from workers.local.gateway import Gateway
 from workers.local.logs import LineLog, rotating_file
 from workers.local.object_store import ObjectStore
 from workers.local.worker_process import DEFAULT_WORKERS, WorkerPlan, WorkerProcess
-from workers.processes import GUARD_GRACE_S, Guard, child_environment
 
 WORKER_STOP_GRACE_S = 5.0
 
@@ -37,6 +38,7 @@ WORKER_SETTINGS = (
     "HF_TOKEN",
     "ATELIER_TRAINING_ENGINE",
     "AI_TOOLKIT_PYTHON",
+    "ATELIER_DATASET_HOSTS",
     "ATELIER_IMAGE_ENGINE",
     "COMFYUI_PYTHON",
     "COMFYUI_ARGUMENTS",
@@ -139,6 +141,7 @@ class Machine:
         return WorkerProcess(
             plan,
             gateway.dispatch,
+            gateway.worker_calls,
             gateway_url=gateway.url,
             environment=environment,
             folder=self._home / "workers",

@@ -20,9 +20,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as SigningCredentials
 
 from backend.errors import MachineError
+from workers.environment import child_environment
+from workers.guard import Guard
 from workers.local.credentials import own_credentials
 from workers.local.logs import LineLog
-from workers.processes import Child, Guard, child_environment, describe_exit, start_child
+from workers.processes import Child, describe_exit, start_child
 
 LORA_BUCKET = "atelier-loras"
 OUTPUT_BUCKET = "atelier-outputs"

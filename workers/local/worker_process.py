@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import MachineError
+from workers.guard import Guard
 from workers.local.dispatch import Dispatch, WorkerRecord
 from workers.local.logs import LineLog
-from workers.processes import Child, Guard, describe_exit, start_child
+from workers.local.worker_calls import WorkerCalls
+from workers.processes import Child, describe_exit, start_child
 
 FAILED_STARTS_ALLOWED = 3
 QUICK_DEATH_S = 30.0
@@ -47,6 +49,7 @@ class WorkerProcess:
         self,
         plan: WorkerPlan,
         dispatch: Dispatch,
+        calls: WorkerCalls,
         *,
         gateway_url: str,
         environment: Mapping[str, str],
@@ -58,6 +61,7 @@ class WorkerProcess:
         self.worker_id = ""
         self.child: Child | None = None
         self._dispatch = dispatch
+        self._calls = calls
         self._gateway_url = gateway_url
         self._environment = environment
         self._folder = folder
@@ -109,7 +113,7 @@ class WorkerProcess:
         """Run a worker to its end and say how it ended."""
         self._dispatch.add_worker(self.plan.endpoint, self.worker_id)
         working, home, scratch = folder / "work", folder / "home", folder / "tmp"
-        protocol = self._dispatch.worker_environment(self._gateway_url, self.plan.endpoint, self.worker_id)
+        protocol = self._calls.worker_environment(self._gateway_url, self.plan.endpoint, self.worker_id)
         try:
             for path in (working, home, scratch):
                 path.mkdir(mode=0o700, parents=True)
@@ -136,7 +140,7 @@ class WorkerProcess:
 
     def _without_token(self, line: str) -> str:
         # The SDK writes the whole address of a call that failed.
-        return line.replace(self._dispatch.token, "***")
+        return line.replace(self._calls.token, "***")
 
     def _judge(self, ending: str, record: WorkerRecord, lived_s: float) -> float:
         """Count what this death says of the next start, and return the seconds to wait before it."""

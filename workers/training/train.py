@@ -22,7 +22,8 @@ from backend.settings import Settings
 from backend.storage import sha256_of
 from workers.runtime import Run, Work
 from workers.training.dataset import fetch_pictures
-from workers.training.engines import Engine, EngineJob, TrainingPicture, ai_toolkit, diffusers
+from workers.training.engines import Engine, EngineJob, TrainingPicture, diffusers
+from workers.training.engines.ai_toolkit import engine as ai_toolkit
 from workers.training.lora_file import describe, stamp, thumbnail_url
 from workers.training.resume import Earlier, find_earlier
 from workers.training.uploads import Uploads

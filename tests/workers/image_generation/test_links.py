@@ -14,7 +14,6 @@ from backend.settings import Settings
 from backend.storage import sha256_of
 from tests.workers.hub import Hub
 from workers.image_generation.links import link_weights, link_what_is_there, main
-from workers.weights import hub_cache
 from workers.weights_lock import fetching
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -122,7 +121,7 @@ def test_a_file_is_fetched_under_the_lock_of_all_workers(
     monkeypatch.setattr("workers.weights_lock.LOOK_EVERY_S", 0.05)
     wanted = WeightFile(repo="somebody/model", file="model_index.json", folder="vae")
     linking = threading.Thread(target=link_weights, args=(spec_with(wanted), settings))
-    with fetching("somebody/model", hub_cache(settings)):
+    with fetching("somebody/model", settings.hub_cache):
         linking.start()
         linking.join(0.3)
         assert not hub.served

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from workers.local import dispatch
+from workers.local import worker_calls
 from workers.local.gateway import Gateway
 
 KEY = "a key"
@@ -20,7 +20,7 @@ class HandWorker:
 
     def __init__(self, http: httpx.AsyncClient, gateway: Gateway) -> None:
         self.http = http
-        self.token = gateway.dispatch.token
+        self.token = gateway.worker_calls.token
         gateway.dispatch.add_worker("training", "w")
 
     async def call(self, call: str, **query: str | int) -> httpx.Response:
@@ -153,7 +153,7 @@ async def test_a_draining_worker_gets_nothing_and_its_polls_end(
     await asyncio.sleep(0.1)
     gateway.dispatch.drain("w")
     job_id = await run(http)
-    async with asyncio.timeout(dispatch.HOLD_DRAINING_POLL_S + 1):
+    async with asyncio.timeout(worker_calls.HOLD_DRAINING_POLL_S + 1):
         assert [(await poll).status_code for poll in polls] == [204, 204]
     assert (await worker.call("job-take", job_in_progress=0)).status_code == 204
     assert await status(http, job_id) == "IN_QUEUE"

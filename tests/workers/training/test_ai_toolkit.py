@@ -18,8 +18,9 @@ from backend.errors import DatasetRejected, EngineDied, EngineError, OutOfMemory
 from backend.settings import Settings
 from tests.workers.training import ai_toolkit_stand_in
 from workers.training.engines import EngineJob, ResumePoint, TrainingPicture
-from workers.training.engines.ai_toolkit import NAN_STEPS_ALLOWED, Patience, make_engine
-from workers.training.engines.ai_toolkit_files import toolkit_job
+from workers.training.engines.ai_toolkit.attempt import NAN_STEPS_ALLOWED, Patience
+from workers.training.engines.ai_toolkit.engine import make_engine
+from workers.training.engines.ai_toolkit.files import toolkit_job
 
 QUICK = Patience(poll_s=0.05, loading_s=1.0, other_s=1.0, save_s=5.0)
 
@@ -269,7 +270,7 @@ from pathlib import Path
 from backend.settings import Settings
 from tests.workers.training.test_ai_toolkit import Heard
 from workers.training.engines import EngineJob
-from workers.training.engines.ai_toolkit import make_engine
+from workers.training.engines.ai_toolkit.engine import make_engine
 
 class Said(Heard):
     def step(self, step, **rest):

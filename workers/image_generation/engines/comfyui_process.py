@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from backend.errors import EngineDied, MachineError
+from workers.environment import child_environment
+from workers.guard import Guard
 from workers.image_generation.comfyui_client import ComfyUIClient
-from workers.processes import Child, Guard, child_environment, describe_exit, start_child
+from workers.processes import Child, describe_exit, start_child
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _MISSING = re.compile(r"\b(unet|clip) missing: (.*)")

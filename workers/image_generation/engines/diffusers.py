@@ -21,9 +21,10 @@ from backend.errors import (
     OutOfMemory,
     WeightsError,
 )
+from workers.environment import child_environment
 from workers.image_generation.engines import Drawing, Picture, Watch
 from workers.image_generation.engines.conversation import MARK, Failure, Order, Said
-from workers.processes import Child, child_environment, describe_exit, start_child
+from workers.processes import Child, describe_exit, start_child
 
 IDLE_S = 600.0  # without work for so long, the child leaves and gives its memory back
 LOAD_TIMEOUT_S = 900.0  # 34 GB from a network volume take minutes

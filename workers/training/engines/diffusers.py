@@ -24,7 +24,8 @@ from backend.errors import (
     WeightsError,
 )
 from backend.settings import Settings
-from workers.processes import Child, child_environment, describe_exit, start_child
+from workers.environment import child_environment
+from workers.processes import Child, describe_exit, start_child
 from workers.training.engines import STOP_S, Engine, EngineJob, Listener
 from workers.training.engines.diffusers_child.options import options_of
 from workers.training.engines.events import (

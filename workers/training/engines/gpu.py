@@ -3,7 +3,8 @@
 import asyncio
 
 from backend.errors import EngineError, MachineError
-from workers.processes import child_environment, start_child
+from workers.environment import child_environment
+from workers.processes import start_child
 from workers.training.engines import Listener
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from backend.errors import EngineDied, EngineError, OutOfMemory
 from workers.processes import describe_exit
-from workers.training.engines.ai_toolkit_progress import OUT_OF_MEMORY, JobRow
+from workers.training.engines.ai_toolkit.progress import OUT_OF_MEMORY, JobRow
 
 # What to look for in small letters, what it means, and what to do.
 _KNOWN = (

@@ -1,0 +1,150 @@
+"""What our worker adds to ai-toolkit's own time: prints the median ratio of the same training, bare and through it.
+
+Run it as `python -m tests.bench.ai_toolkit_overhead CHECKOUT --python PYTHON`: where ai-toolkit lies, and the Python
+that can run it. Bare is `python run.py config.json` with nobody looking on; through the worker is a request to the
+local machine, from submission to result: queue, RunPod's SDK, fetching the pictures, ai-toolkit, uploads, publications.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from app.local_machine import LocalMachine
+from backend.base_models import load_base_model, weights_folder
+from backend.contract import TrainingRequest, TrainingResult
+from backend.keys import RunKeys
+from backend.settings import Settings
+from backend.storage import Storage
+from backend.studio import Studio
+from tests.bench.toolkit_micro_model import ID, write_toolkit_base_models
+from workers.environment import child_environment
+from workers.training.engines import EngineJob, TrainingPicture
+from workers.training.engines.ai_toolkit.files import lay_out
+
+OWNER = "local"
+WISHES = {"lora_name": "Zorbot", "trigger_word": "zorbot", "rank": 4}
+MOST = 1.02
+PATIENCE_S = 3600
+
+
+def bare_s(asked: argparse.Namespace, job: EngineJob) -> float:
+    """Return the seconds that ai-toolkit takes by itself."""
+    config = lay_out(job, gpu_memory_gb=0)
+    environment = child_environment({"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "HOME": str(job.output)})
+    since = time.monotonic()
+    log = job.output / "bare.log"
+    with log.open("w") as file:
+        ended = subprocess.run(
+            [asked.python, "run.py", config],
+            cwd=asked.checkout,
+            env=environment,
+            stdout=file,
+            stderr=file,
+            timeout=PATIENCE_S,
+        )
+    assert ended.returncode == 0, log.read_text(errors="replace")[-3000:]
+    return time.monotonic() - since
+
+
+def worker_s(
+    studio: Studio, storage: Storage, dataset_id: str, steps: int, save_every: int
+) -> tuple[float, dict[str, float]]:
+    """Return the seconds from submission to result, and those of each phase."""
+    since = time.monotonic()
+    run_id = studio.training.start(OWNER, dataset_id, ID, **WISHES, steps=steps, save_every=save_every)
+    while not (state := studio.runs.state(OWNER, run_id)).ended:
+        assert time.monotonic() - since < PATIENCE_S
+        time.sleep(0.25)
+    assert state.status == "done", state.failure
+    seconds = time.monotonic() - since
+    result = storage.loras.get_message(RunKeys(OWNER, run_id).result, TrainingResult)
+    return seconds, {phase.phase: phase.seconds for phase in result.phases}
+
+
+def job_for(
+    folder: Path, base_models: Path, studio: Studio, storage: Storage, dataset_id: str, steps: int, save_every: int
+) -> EngineJob:
+    """Return what the worker would give the engine for the same request."""
+    spec = load_base_model(ID, base_models)
+    request = TrainingRequest(base_model=spec, dataset_key="a.zip", steps=steps, save_every=save_every, **WISHES)
+    model = weights_folder(spec, base_models)
+    assert model
+    pictures = []
+    for index, image in enumerate(studio.datasets.get(OWNER, dataset_id).images):
+        path = folder / f"{index:04d}{Path(image.key).suffix}"
+        path.write_bytes(storage.loras.get(image.key))
+        pictures.append(TrainingPicture(path=path, width=image.width, height=image.height, caption=image.caption))
+    return EngineJob(
+        spec=spec,
+        settings=request.settings_for(spec),
+        pictures=pictures,
+        prompts=request.prompts_for(spec),
+        model=model.absolute(),
+        output=folder / "output",
+        stem="zorbot",
+    )
+
+
+def measure(asked: argparse.Namespace, folder: Path) -> float:
+    """Run the pairs and return the median ratio."""
+    os.environ |= {
+        "ATELIER_BASE_MODELS": str(folder / "base_models"),
+        "ATELIER_TRAINING_ENGINE": "ai_toolkit",
+        "AI_TOOLKIT_PATH": str(asked.checkout),
+        "AI_TOOLKIT_PYTHON": str(asked.python),
+    }
+    write_toolkit_base_models(folder / "base_models")
+    machine = LocalMachine(Settings(atelier_home=folder / "home"))
+    machine.start()
+    settings = machine.settings()
+    studio, storage = Studio.connect(settings), Storage(settings)
+    try:
+        dataset_id = studio.datasets.sample(OWNER).id
+        (folder / "bare").mkdir()
+        job = job_for(
+            folder / "bare",
+            folder / "base_models",
+            studio,
+            storage,
+            dataset_id,
+            asked.steps,
+            asked.save_every,
+        )
+        # The first run reads everything from the disk, whoever makes it.
+        bare_s(asked, job.model_copy(update={"settings": job.settings.model_copy(update={"steps": 2})}))
+        ratios = []
+        for _ in range(asked.pairs):
+            bare = bare_s(asked, job)
+            ours, phases = worker_s(studio, storage, dataset_id, asked.steps, asked.save_every)
+            ratios.append(ours / bare)
+            told = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in phases.items())
+            print(f"bare {bare:.1f} s, through the worker {ours:.1f} s ({told}): {ours / bare:.3f}", flush=True)
+    finally:
+        studio.close()
+        machine.stop()
+    return statistics.median(ratios)
+
+
+def main() -> int:
+    """Measure and say so; return 1 above what we allow ourselves."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkout", type=Path, help="the folder of ai-toolkit, with its run.py")
+    parser.add_argument("--python", type=Path, required=True, help="the Python that can run it")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--save-every", type=int, default=100)
+    parser.add_argument("--pairs", type=int, default=3)
+    asked = parser.parse_args()
+    asked.checkout, asked.python = asked.checkout.absolute(), asked.python.absolute()
+    with tempfile.TemporaryDirectory() as name:
+        ratio = measure(asked, Path(name))
+    print(f"{asked.pairs} pairs of {asked.steps} steps: {ratio:.3f} times the bare command's time, at the median")
+    return 0 if ratio <= MOST else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
