@@ -182,7 +182,8 @@ class Gateway:
         try:
             # A job of a broken endpoint has failed before anybody listened.
             if not self._find(job.endpoint, job.id).ended:
-                await asyncio.wait_for(ended.wait(), int(wait_ms) / 1000)
+                async with asyncio.timeout(int(wait_ms) / 1000):
+                    await ended.wait()
         except TimeoutError:
             pass
         finally:
