@@ -1,18 +1,34 @@
 const { make, get, post, tell, toast, confirm } = atelier;
-const root = element.querySelector('.caption-grid'), pictures = root.querySelector('.pictures');
-const filter = root.querySelector('.filter'), saved = root.querySelector('.saved'), none = root.querySelector('.none');
-const bulk = root.querySelector('.bulk'), missing_button = root.querySelector('.missing');
-const AFTER_TYPING_MS = 500, AGAIN_MS = 4000, FIRST = 8; // pictures on a phone, until all are asked for
-let dataset_id = '', base_model = '', resolution = '', crops = null, timer = null, sending = null;
+const root = element.querySelector('.caption-grid'),
+  pictures = root.querySelector('.pictures');
+const filter = root.querySelector('.filter'),
+  saved = root.querySelector('.saved'),
+  none = root.querySelector('.none');
+const bulk = root.querySelector('.bulk'),
+  missing_button = root.querySelector('.missing');
+const AFTER_TYPING_MS = 500,
+  AGAIN_MS = 4000,
+  FIRST = 8; // pictures on a phone, until all are asked for
+let dataset_id = '',
+  base_model = '',
+  resolution = '',
+  crops = null,
+  timer = null,
+  sending = null;
 const crop_choice = root.querySelector('.crop-choice');
 // What was typed and is not known to be stored yet: dataset id → content hash → caption.
 const waiting = new Map();
-const captions = new Map(), figures = new Map(), selected = new Set();
+const captions = new Map(),
+  figures = new Map(),
+  selected = new Set();
 
 // Every key says that it is being saved: what says so already is left alone.
-const say = (text, unsaved = false) => { if (saved.textContent !== text) saved.textContent = text; saved.classList.toggle('unsaved', unsaved); };
+const say = (text, unsaved = false) => {
+  if (saved.textContent !== text) saved.textContent = text;
+  saved.classList.toggle('unsaved', unsaved);
+};
 const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
-const is_empty = sha256 => !captions.get(sha256).trim();
+const is_empty = (sha256) => !captions.get(sha256).trim();
 const shown = () => [...figures].filter(([, figure]) => !figure.hidden).map(([sha256]) => sha256);
 
 // ---------------------------------------------------------------- saving
@@ -27,13 +43,19 @@ const send = async () => {
     sending = post(`/api/datasets/${id}/captions`, { captions: changed });
     await sending;
     sending = null;
-    if (waiting.size) { send(); return; }
+    if (waiting.size) {
+      send();
+      return;
+    }
     say('All changes saved');
     tell('captions-saved', id);
   } catch (error) {
     sending = null;
     // A dataset or picture that is gone can't be saved to, however often.
-    if (error.status === 404) { say(`Not saved. ${error.message}`, true); return; }
+    if (error.status === 404) {
+      say(`Not saved. ${error.message}`, true);
+      return;
+    }
     waiting.set(id, { ...changed, ...waiting.get(id) });
     say(`Not saved yet. ${error.message}`, true);
     timer = setTimeout(send, AGAIN_MS);
@@ -49,16 +71,28 @@ const save_soon = (changed, pause = AFTER_TYPING_MS) => {
 // ---------------------------------------------------------------- cards
 
 // A thousand are copied from one faster than they are made.
-const blank = make('figure', {}, make('button', { type: 'button', class: 'frame' }, make('img', { loading: 'lazy', decoding: 'async', alt: '' })),
-  make('input', { type: 'checkbox', class: 'pick-picture' }), make('textarea', { rows: 3, placeholder: 'Describe this picture', spellcheck: 'false', maxlength: 2000 }));
-const card = picture => {
-  const figure = blank.cloneNode(true), [frame, check, text] = figure.children;
+const blank = make(
+  'figure',
+  {},
+  make('button', { type: 'button', class: 'frame' }, make('img', { loading: 'lazy', decoding: 'async', alt: '' })),
+  make('input', { type: 'checkbox', class: 'pick-picture' }),
+  make('textarea', { rows: 3, placeholder: 'Describe this picture', spellcheck: 'false', maxlength: 2000 }),
+);
+const card = (picture) => {
+  const figure = blank.cloneNode(true),
+    [frame, check, text] = figure.children;
   figure.title = `${picture.name} · ${picture.width} × ${picture.height}`;
   frame.setAttribute('aria-label', `Enlarge ${picture.name}`);
   frame.firstChild.src = picture.thumb;
   check.setAttribute('aria-label', `Select ${picture.name}`);
   text.setAttribute('aria-label', `Caption for ${picture.name}`);
-  Object.assign(figure.dataset, { sha256: picture.sha256, width: picture.width, height: picture.height, name: picture.name.toLowerCase(), called: picture.name });
+  Object.assign(figure.dataset, {
+    sha256: picture.sha256,
+    width: picture.width,
+    height: picture.height,
+    name: picture.name.toLowerCase(),
+    called: picture.name,
+  });
   return figure;
 };
 const count = () => {
@@ -79,17 +113,26 @@ const mark = () => {
   tell_tools();
 };
 // The tools work on what is selected, else on what the filter shows.
-const tell_tools = () => tell('captions', { captions, chosen: selected.size ? [...selected] : shown(), selected: selected.size });
+const tell_tools = () =>
+  tell('captions', { captions, chosen: selected.size ? [...selected] : shown(), selected: selected.size });
 
-const show = dataset => {
-  const known = new Set(dataset.pictures.map(picture => picture.sha256));
+const show = (dataset) => {
+  const known = new Set(dataset.pictures.map((picture) => picture.sha256));
   for (const [sha256, figure] of figures) {
-    if (!known.has(sha256)) { figure.remove(); figures.delete(sha256); captions.delete(sha256); selected.delete(sha256); }
+    if (!known.has(sha256)) {
+      figure.remove();
+      figures.delete(sha256);
+      captions.delete(sha256);
+      selected.delete(sha256);
+    }
   }
   const fresh = [];
   for (const picture of dataset.pictures) {
     const { sha256 } = picture;
-    if (!figures.has(sha256)) { figures.set(sha256, card(picture)); fresh.push(figures.get(sha256)); }
+    if (!figures.has(sha256)) {
+      figures.set(sha256, card(picture));
+      fresh.push(figures.get(sha256));
+    }
     const caption = waiting.get(dataset.dataset_id)?.[sha256] ?? picture.caption;
     const text = figures.get(sha256).querySelector('textarea');
     captions.set(sha256, caption);
@@ -115,7 +158,10 @@ const draw_crops = () => {
     const crop = crops?.crops[sha256]?.[place];
     if (!crop) continue;
     // The whole picture is shown in a square: it may be narrower or lower than that.
-    const { width, height } = figure.dataset, longest = Math.max(width, height), across = 100 * width / longest, down = 100 * height / longest;
+    const { width, height } = figure.dataset,
+      longest = Math.max(width, height),
+      across = (100 * width) / longest,
+      down = (100 * height) / longest;
     figure.querySelector('.frame').append(crop_box(crop, { across, down }));
   }
 };
@@ -126,10 +172,14 @@ const load_crops = async () => {
     const answer = await get(`/api/datasets/${id}/crops?${new URLSearchParams({ base_model, resolution })}`);
     if (id !== dataset_id) return;
     crops = answer;
-  } catch { return; } // the list of pictures says what is wrong
+  } catch {
+    return;
+  } // the list of pictures says what is wrong
   const before = crop_choice.value;
-  crop_choice.replaceChildren(make('option', { value: CROPS_OFF, text: 'Crops: off' }),
-    ...crops.resolutions.map(resolution => make('option', { value: resolution, text: `Crops at ${resolution}` })));
+  crop_choice.replaceChildren(
+    make('option', { value: CROPS_OFF, text: 'Crops: off' }),
+    ...crops.resolutions.map((resolution) => make('option', { value: resolution, text: `Crops at ${resolution}` })),
+  );
   crop_choice.value = crops.resolutions.includes(Number(before)) ? before : CROPS_OFF;
   draw_crops();
 };
@@ -145,9 +195,12 @@ const load = async () => {
     say(error.message, true);
   }
 };
-const open = id => {
+const open = (id) => {
   send();
-  if (id === dataset_id) { load(); return; }
+  if (id === dataset_id) {
+    load();
+    return;
+  }
   dataset_id = id;
   pictures.replaceChildren();
   figures.clear();
@@ -163,19 +216,21 @@ const open = id => {
 // ---------------------------------------------------------------- filter and selection
 
 const apply_filter = () => {
-  const wanted = filter.value.trim().toLowerCase(), only_empty = missing_button.getAttribute('aria-pressed') === 'true';
+  const wanted = filter.value.trim().toLowerCase(),
+    only_empty = missing_button.getAttribute('aria-pressed') === 'true';
   let found = 0;
   for (const [sha256, figure] of figures) {
     const text = captions.get(sha256);
-    figure.hidden = (wanted !== '' && !figure.dataset.name.includes(wanted) && !text.toLowerCase().includes(wanted))
-      || (only_empty && text.trim() !== '' && !figure.contains(document.activeElement));
+    figure.hidden =
+      (wanted !== '' && !figure.dataset.name.includes(wanted) && !text.toLowerCase().includes(wanted)) ||
+      (only_empty && text.trim() !== '' && !figure.contains(document.activeElement));
     found += figure.hidden ? 0 : 1;
   }
   if (wanted || only_empty) root.classList.add('whole');
   none.hidden = found > 0 || !figures.size;
   tell_tools();
 };
-const select = names => {
+const select = (names) => {
   selected.clear();
   if (names.length) root.classList.add('whole');
   for (const sha256 of names) if (figures.has(sha256)) selected.add(sha256);
@@ -183,7 +238,7 @@ const select = names => {
   figures.get(names[0])?.scrollIntoView({ block: 'center', behavior: 'smooth' });
 };
 const apply = ({ captions: changed, said, is_undo }) => {
-  const before = Object.fromEntries(Object.keys(changed).map(sha256 => [sha256, captions.get(sha256)]));
+  const before = Object.fromEntries(Object.keys(changed).map((sha256) => [sha256, captions.get(sha256)]));
   for (const [sha256, caption] of Object.entries(changed)) {
     captions.set(sha256, caption);
     figures.get(sha256).querySelector('textarea').value = caption;
@@ -195,27 +250,31 @@ const apply = ({ captions: changed, said, is_undo }) => {
 };
 
 const write = (sha256, caption) => {
-  const was_empty = is_empty(sha256), text = figures.get(sha256).querySelector('textarea');
+  const was_empty = is_empty(sha256),
+    text = figures.get(sha256).querySelector('textarea');
   captions.set(sha256, caption);
   if (text.value !== caption) text.value = caption;
   if (was_empty !== is_empty(sha256)) count();
   save_soon({ [sha256]: caption });
 };
-pictures.addEventListener('input', event => {
+pictures.addEventListener('input', (event) => {
   if (event.target.matches('textarea')) write(event.target.closest('figure').dataset.sha256, event.target.value);
 });
 let last_picked = '';
-pictures.addEventListener('click', event => {
+pictures.addEventListener('click', (event) => {
   if (!event.target.matches('.pick-picture')) return;
-  const { sha256 } = event.target.closest('figure').dataset, on = event.target.checked, order = shown();
-  const from = order.indexOf(last_picked), to = order.indexOf(sha256);
+  const { sha256 } = event.target.closest('figure').dataset,
+    on = event.target.checked,
+    order = shown();
+  const from = order.indexOf(last_picked),
+    to = order.indexOf(sha256);
   const range = event.shiftKey && from >= 0 ? order.slice(Math.min(from, to), Math.max(from, to) + 1) : [sha256];
   for (const each of range) selected[on ? 'add' : 'delete'](each);
   last_picked = sha256;
   mark();
 });
 // Enter goes to the next picture: a caption is one line.
-pictures.addEventListener('keydown', event => {
+pictures.addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing || !event.target.matches('textarea')) return;
   event.preventDefault();
   let next = event.target.closest('figure').nextElementSibling;
@@ -224,7 +283,7 @@ pictures.addEventListener('keydown', event => {
   next?.querySelector('textarea').focus();
 });
 const sheet = picture_sheet({ shown, figures, captions, write, crops: () => crops });
-pictures.addEventListener('click', event => {
+pictures.addEventListener('click', (event) => {
   const figure = event.target.closest('.frame')?.closest('figure');
   if (figure) sheet.open(figure.dataset.sha256, crop_choice.value || crops?.resolutions.at(-1) || CROPS_OFF);
 });
@@ -237,9 +296,10 @@ missing_button.addEventListener('click', () => {
 bulk.querySelector('.all').addEventListener('click', () => select(shown()));
 bulk.querySelector('.no-one').addEventListener('click', () => select([]));
 bulk.querySelector('.remove').addEventListener('click', async () => {
-  const names = [...selected], title = `Remove ${plural(names.length, 'picture')}?`;
+  const names = [...selected],
+    title = `Remove ${plural(names.length, 'picture')}?`;
   const text = 'They go from this dataset with their captions. Trainings that used them keep them.';
-  if (!await confirm({ title, text, yes: 'Remove' })) return;
+  if (!(await confirm({ title, text, yes: 'Remove' }))) return;
   try {
     await post(`/api/datasets/${dataset_id}/remove`, { pictures: names });
     toast(`${plural(names.length, 'picture')} removed.`);
@@ -249,16 +309,23 @@ bulk.querySelector('.remove').addEventListener('click', async () => {
   tell('dataset-changed', dataset_id);
 });
 pictures.addEventListener('focusout', send);
-window.addEventListener('beforeunload', event => { if (waiting.size || sending) { send(); event.preventDefault(); } });
-window.addEventListener('atelier:dataset', event => open(event.detail));
-window.addEventListener('atelier:dataset-changed', event => { if (event.detail === dataset_id) load(); });
+window.addEventListener('beforeunload', (event) => {
+  if (waiting.size || sending) {
+    send();
+    event.preventDefault();
+  }
+});
+window.addEventListener('atelier:dataset', (event) => open(event.detail));
+window.addEventListener('atelier:dataset-changed', (event) => {
+  if (event.detail === dataset_id) load();
+});
 crop_choice.addEventListener('change', draw_crops);
 window.addEventListener('atelier:setup', ({ detail }) => {
   if (base_model === detail.base_model && resolution === detail.resolution) return;
   ({ base_model, resolution } = detail);
   load_crops();
 });
-window.addEventListener('atelier:select-pictures', event => select(event.detail));
+window.addEventListener('atelier:select-pictures', (event) => select(event.detail));
 // Stored already by the server that described it; what was typed meanwhile stays.
 window.addEventListener('atelier:described', ({ detail }) => {
   if (detail.dataset_id !== dataset_id || !captions.has(detail.picture) || !is_empty(detail.picture)) return;
@@ -268,6 +335,6 @@ window.addEventListener('atelier:described', ({ detail }) => {
   apply_filter();
   tell('captions-saved', dataset_id);
 });
-window.addEventListener('atelier:apply-captions', event => apply(event.detail));
+window.addEventListener('atelier:apply-captions', (event) => apply(event.detail));
 tell('which-setup');
 open(atelier.opened_dataset());

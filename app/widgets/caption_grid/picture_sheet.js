@@ -2,16 +2,38 @@
 const picture_sheet = ({ shown, figures, captions, write, crops }) => {
   const { make } = atelier;
   const open = (sha256, resolution) => {
-    const image = make('img', { alt: '' }), picture = make('div', { class: 'whole-picture' }, image);
-    const text = make('textarea', { rows: 3, maxlength: 2000, spellcheck: 'false', placeholder: 'Describe this picture' });
-    const title = make('h2'), facts = make('span', { class: 'facts' });
-    const place = make('select', { class: 'crop-choice', 'aria-label': 'Crop' }, make('option', { value: '', text: 'No crop' }),
-      ...(crops()?.resolutions ?? []).map(each => make('option', { value: each, text: `Crop at ${each}` })));
-    const step = (label, arrow, by) => make('button', { type: 'button', class: 'button', 'aria-label': label, title: label, text: arrow, onclick: () => go(by) });
-    const back = step('The picture before', '←', -1), on = step('The next picture', '→', 1);
+    const image = make('img', { alt: '' }),
+      picture = make('div', { class: 'whole-picture' }, image);
+    const text = make('textarea', {
+      rows: 3,
+      maxlength: 2000,
+      spellcheck: 'false',
+      placeholder: 'Describe this picture',
+    });
+    const title = make('h2'),
+      facts = make('span', { class: 'facts' });
+    const place = make(
+      'select',
+      { class: 'crop-choice', 'aria-label': 'Crop' },
+      make('option', { value: '', text: 'No crop' }),
+      ...(crops()?.resolutions ?? []).map((each) => make('option', { value: each, text: `Crop at ${each}` })),
+    );
+    const step = (label, arrow, by) =>
+      make('button', {
+        type: 'button',
+        class: 'button',
+        'aria-label': label,
+        title: label,
+        text: arrow,
+        onclick: () => go(by),
+      });
+    const back = step('The picture before', '←', -1),
+      on = step('The next picture', '→', 1);
 
     const draw = () => {
-      const { called, width, height } = figures.get(sha256).dataset, order = shown(), at = order.indexOf(sha256);
+      const { called, width, height } = figures.get(sha256).dataset,
+        order = shown(),
+        at = order.indexOf(sha256);
       const crop = crops()?.crops[sha256]?.[crops().resolutions.indexOf(Number(place.value))];
       picture.querySelector('.crop')?.remove();
       picture.style.aspectRatio = `${width} / ${height}`;
@@ -28,27 +50,45 @@ const picture_sheet = ({ shown, figures, captions, write, crops }) => {
       back.disabled = at <= 0;
       on.disabled = at >= order.length - 1;
     };
-    const go = by => {
-      const order = shown(), next = order[order.indexOf(sha256) + by];
+    const go = (by) => {
+      const order = shown(),
+        next = order[order.indexOf(sha256) + by];
       if (!next) return;
       sha256 = next;
       draw();
     };
-    const dialog = make('dialog', { class: 'atelier-dialog picture-sheet', 'aria-label': 'One picture and its caption' },
-      make('div', { class: 'sheet-head' }, title, facts), make('div', { class: 'around' }, picture), text,
-      make('div', { class: 'dialog-buttons' }, back, on, place, make('small', { class: 'keys', text: 'Enter: the next picture' }),
-        make('button', { type: 'button', class: 'button primary', text: 'Close', onclick: () => dialog.close() })));
+    const dialog = make(
+      'dialog',
+      { class: 'atelier-dialog picture-sheet', 'aria-label': 'One picture and its caption' },
+      make('div', { class: 'sheet-head' }, title, facts),
+      make('div', { class: 'around' }, picture),
+      text,
+      make(
+        'div',
+        { class: 'dialog-buttons' },
+        back,
+        on,
+        place,
+        make('small', { class: 'keys', text: 'Enter: the next picture' }),
+        make('button', { type: 'button', class: 'button primary', text: 'Close', onclick: () => dialog.close() }),
+      ),
+    );
     place.value = resolution;
     place.addEventListener('change', draw);
     text.addEventListener('input', () => write(sha256, text.value));
-    dialog.addEventListener('keydown', event => {
+    dialog.addEventListener('keydown', (event) => {
       if (event.target === place || event.isComposing) return;
-      const by = event.target === text ? { Enter: event.shiftKey ? -1 : 1 }[event.key] : { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      const by =
+        event.target === text
+          ? { Enter: event.shiftKey ? -1 : 1 }[event.key]
+          : { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (!by) return;
       event.preventDefault();
       go(by);
     });
-    dialog.addEventListener('click', event => { if (event.target === dialog) dialog.close(); });
+    dialog.addEventListener('click', (event) => {
+      if (event.target === dialog) dialog.close();
+    });
     dialog.addEventListener('close', () => {
       dialog.remove();
       figures.get(sha256)?.querySelector('textarea').focus();

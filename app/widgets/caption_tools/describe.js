@@ -1,18 +1,24 @@
 // Has pictures without a caption described by a vision model, a few at a time; Stop leaves what has come.
 const describe_pictures = (root, { model, where, missing }) => {
-  const button = root.querySelector('.describe'), meter = root.querySelector('.describing .meter'), told = root.querySelector('.told');
+  const button = root.querySelector('.describe'),
+    meter = root.querySelector('.describing .meter'),
+    told = root.querySelector('.told');
   const AT_ONCE = 3;
   let round = null; // {dataset_id, names, done, described, problem, stopped}
 
-  const show = empty => {
-    button.textContent = round ? round.stopped ? 'Stopping…' : 'Stop' : `Describe ${empty.toLocaleString()} without a caption`;
+  const show = (empty) => {
+    button.textContent = round
+      ? round.stopped
+        ? 'Stopping…'
+        : 'Stop'
+      : `Describe ${empty.toLocaleString()} without a caption`;
     button.hidden = !round && !empty;
     button.disabled = Boolean(round?.stopped);
     meter.hidden = !round;
     if (!round) return;
     meter.setAttribute('aria-valuemax', round.names.length);
     meter.setAttribute('aria-valuenow', round.done);
-    meter.firstElementChild.style.width = `${100 * round.done / round.names.length}%`;
+    meter.firstElementChild.style.width = `${(100 * round.done) / round.names.length}%`;
     told.textContent = `${round.done.toLocaleString()} of ${round.names.length.toLocaleString()} described by ${model}`;
   };
   const describe_one = async (id, picture) => {
@@ -29,24 +35,50 @@ const describe_pictures = (root, { model, where, missing }) => {
   };
 
   const run = async (names, count_empty) => {
-    if (missing) { told.textContent = missing; return; }
+    if (missing) {
+      told.textContent = missing;
+      return;
+    }
     const count = names.length === 1 ? '1 picture' : `${names.length.toLocaleString()} pictures`;
     const text = `They are sent to ${where}, where ${model} describes them; that may cost credits. Captions that are written stay as they are.`;
-    if (!await atelier.confirm({ title: `Describe ${count}?`, text, yes: 'Describe them', no: 'Not now', danger: false })) return;
+    if (
+      !(await atelier.confirm({
+        title: `Describe ${count}?`,
+        text,
+        yes: 'Describe them',
+        no: 'Not now',
+        danger: false,
+      }))
+    )
+      return;
     round = { dataset_id: atelier.opened_dataset(), names, done: 0, described: {}, problem: '', stopped: false };
     const waiting = [...names];
-    const work = async () => { while (waiting.length && !round.stopped) { show(0); await describe_one(round.dataset_id, waiting.shift()); } };
+    const work = async () => {
+      while (waiting.length && !round.stopped) {
+        show(0);
+        await describe_one(round.dataset_id, waiting.shift());
+      }
+    };
     show(0);
     await Promise.all(Array.from({ length: AT_ONCE }, work));
     const { problem, described } = round;
     round = null;
-    told.textContent = problem || `${Object.keys(described).length.toLocaleString()} described by ${model}. Read them over.`;
+    told.textContent =
+      problem || `${Object.keys(described).length.toLocaleString()} described by ${model}. Read them over.`;
     show(count_empty());
   };
 
   return {
     show,
-    press: (names, count_empty) => { if (round) { round.stopped = true; show(0); } else run(names, count_empty); },
-    clear: () => { if (round) round.stopped = true; else told.textContent = ''; },
+    press: (names, count_empty) => {
+      if (round) {
+        round.stopped = true;
+        show(0);
+      } else run(names, count_empty);
+    },
+    clear: () => {
+      if (round) round.stopped = true;
+      else told.textContent = '';
+    },
   };
 };

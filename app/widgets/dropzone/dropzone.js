@@ -1,48 +1,75 @@
 const { make, bytes, get, post, tell } = atelier;
-const root = element.querySelector('.dropzone'), note = root.querySelector('.note'), refused_list = root.querySelector('.refused');
-const sending = root.querySelector('.sending'), meter = root.querySelector('.meter'), again = root.querySelector('.again'), dismiss = root.querySelector('.dismiss');
-const AT_ONCE = 4, ATTEMPTS = 6, LOOK_EVERY_MS = 2500;
+const root = element.querySelector('.dropzone'),
+  note = root.querySelector('.note'),
+  refused_list = root.querySelector('.refused');
+const sending = root.querySelector('.sending'),
+  meter = root.querySelector('.meter'),
+  again = root.querySelector('.again'),
+  dismiss = root.querySelector('.dismiss');
+const AT_ONCE = 4,
+  ATTEMPTS = 6,
+  LOOK_EVERY_MS = 2500;
 const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
-const suffix_of = name => name.slice(name.lastIndexOf('.')).toLowerCase();
+const suffix_of = (name) => name.slice(name.lastIndexOf('.')).toLowerCase();
 // What operating systems leave in folders.
-const is_litter = path => path.split('/').some(part => part === '__MACOSX' || part.startsWith('._')) || /(^|\/)(\.ds_store|thumbs\.db|desktop\.ini)$/i.test(path);
+const is_litter = (path) =>
+  path.split('/').some((part) => part === '__MACOSX' || part.startsWith('._')) ||
+  /(^|\/)(\.ds_store|thumbs\.db|desktop\.ini)$/i.test(path);
 
 let round = null; // what is being sent: {dataset_id, bytes, sent, added, merged, captions, refused, lost, stopped, requests}
 
 // ---------------------------------------------------------------- files, from wherever they come
 
-const in_folder = async entry => {
-  if (entry.isFile) return [{ path: entry.fullPath.slice(1), file: await new Promise((resolve, reject) => entry.file(resolve, reject)) }];
-  const reader = entry.createReader(), found = [];
+const in_folder = async (entry) => {
+  if (entry.isFile)
+    return [
+      { path: entry.fullPath.slice(1), file: await new Promise((resolve, reject) => entry.file(resolve, reject)) },
+    ];
+  const reader = entry.createReader(),
+    found = [];
   // A reader gives some at a time, and none at the end.
-  for (let part; (part = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length;) found.push(...part);
+  for (let part; (part = await new Promise((resolve, reject) => reader.readEntries(resolve, reject))).length;)
+    found.push(...part);
   return (await Promise.all(found.map(in_folder))).flat();
 };
-const dropped = async transfer => {
-  const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files].map(file => ({ path: file.name, file }));
+const dropped = async (transfer) => {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => ({ path: file.name, file }));
   return (await Promise.all(entries.map(in_folder))).flat();
 };
-const picked = input => [...input.files].map(file => ({ path: file.webkitRelativePath || file.name, file }));
+const picked = (input) => [...input.files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
 
 const reason_against = ({ path, file }) => {
-  const suffix = suffix_of(path), most = suffix === '.zip' ? props.value.max_archive_bytes : props.value.max_bytes;
+  const suffix = suffix_of(path),
+    most = suffix === '.zip' ? props.value.max_archive_bytes : props.value.max_bytes;
   if (!props.value.suffixes.includes(suffix)) return 'it is neither a picture, a caption file nor a ZIP';
   return file.size > most ? `it is ${bytes(file.size)}; the most is ${bytes(most)}` : '';
 };
 
 // ---------------------------------------------------------------- what is shown
 
-const list_refused = () => refused_list.replaceChildren(...round.refused.map(file =>
-  make('li', {}, make('b', { text: file.name }),
-    // Some reasons begin with the name already.
-    document.createTextNode(file.reason.startsWith(file.name) ? file.reason.slice(file.name.length) : `: ${file.reason}`))));
+const list_refused = () =>
+  refused_list.replaceChildren(
+    ...round.refused.map((file) =>
+      make(
+        'li',
+        {},
+        make('b', { text: file.name }),
+        // Some reasons begin with the name already.
+        document.createTextNode(
+          file.reason.startsWith(file.name) ? file.reason.slice(file.name.length) : `: ${file.reason}`,
+        ),
+      ),
+    ),
+  );
 const progress = () => {
-  const share = round.bytes ? Math.min(100, 100 * round.sent / round.bytes) : 0;
+  const share = round.bytes ? Math.min(100, (100 * round.sent) / round.bytes) : 0;
   meter.firstElementChild.style.width = `${share}%`;
   meter.setAttribute('aria-valuenow', Math.round(share));
 };
-const count = () => { note.textContent = `${round.done.toLocaleString()} of ${plural(round.files, 'file')} sent`; };
+const count = () => {
+  note.textContent = `${round.done.toLocaleString()} of ${plural(round.files, 'file')} sent`;
+};
 const outcome = () => {
   const parts = [`${plural(round.added, 'picture')} added`];
   if (round.merged) parts.push(`${round.merged} there already`);
@@ -53,54 +80,74 @@ const outcome = () => {
 const shape = () => {
   const compact = Boolean(atelier.opened_dataset());
   root.classList.toggle('compact', compact);
-  root.querySelector('h2').textContent = compact ? 'Drop more pictures, captions or ZIPs here' : 'Drop pictures of one thing, person or style';
+  root.querySelector('h2').textContent = compact
+    ? 'Drop more pictures, captions or ZIPs here'
+    : 'Drop pictures of one thing, person or style';
   root.querySelector('.pick').textContent = compact ? 'Add files' : 'Choose files';
   if (compact) atelier.say('train', '');
 };
-const clear = () => { if (round?.running) return; round = null; note.textContent = ''; refused_list.replaceChildren(); again.hidden = dismiss.hidden = true; };
+const clear = () => {
+  if (round?.running) return;
+  round = null;
+  note.textContent = '';
+  refused_list.replaceChildren();
+  again.hidden = dismiss.hidden = true;
+};
 
 // ---------------------------------------------------------------- sending
 
 // Only a page on https or this computer may hash; without, the server finds what it has already.
-const hash = async file => crypto.subtle
-  ? [...new Uint8Array(await crypto.subtle.digest('SHA-256', await file.arrayBuffer()))].map(byte => byte.toString(16).padStart(2, '0')).join('')
-  : '';
+const hash = async (file) =>
+  crypto.subtle
+    ? [...new Uint8Array(await crypto.subtle.digest('SHA-256', await file.arrayBuffer()))]
+        .map((byte) => byte.toString(16).padStart(2, '0'))
+        .join('')
+    : '';
 
 // fetch tells nothing of what has been sent so far.
-const send_once = ({ path, file }, said) => new Promise((resolve, reject) => {
-  const request = new XMLHttpRequest();
-  request.open('POST', `/api/datasets/${round.dataset_id}/files?name=${encodeURIComponent(path)}`);
-  request.upload.onprogress = event => said(event.loaded);
-  request.onload = () => {
-    let answer = {};
-    try { answer = JSON.parse(request.responseText); } catch { /* not ours: a proxy's page, say */ }
-    if (request.status === 200) resolve(answer);
-    else reject(Object.assign(new Error(answer.error || 'the studio does not answer'), { status: request.status }));
-  };
-  request.onerror = request.ontimeout = () => reject(new Error('the connection broke'));
-  request.onabort = () => reject(new Error('stopped'));
-  request.onloadend = () => round.requests.delete(request);
-  round.requests.add(request);
-  request.send(file);
-});
+const send_once = ({ path, file }, said) =>
+  new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', `/api/datasets/${round.dataset_id}/files?name=${encodeURIComponent(path)}`);
+    request.upload.onprogress = (event) => said(event.loaded);
+    request.onload = () => {
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {
+        /* not ours: a proxy's page, say */
+      }
+      if (request.status === 200) resolve(answer);
+      else reject(Object.assign(new Error(answer.error || 'the studio does not answer'), { status: request.status }));
+    };
+    request.onerror = request.ontimeout = () => reject(new Error('the connection broke'));
+    request.onabort = () => reject(new Error('stopped'));
+    request.onloadend = () => round.requests.delete(request);
+    round.requests.add(request);
+    request.send(file);
+  });
 
 // Tries for half a minute, as a studio that starts anew is back by then; what was refused is not tried again.
-const is_final = status => status >= 400 && status < 500 && status !== 408 && status !== 429;
-const patiently = async work => {
+const is_final = (status) => status >= 400 && status < 500 && status !== 408 && status !== 429;
+const patiently = async (work) => {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await work();
     } catch (error) {
       if (is_final(error.status) || attempt === ATTEMPTS || round.stopped) throw error;
       if (!round.done) note.textContent = `${atelier.capital(error.message.replace(/[.]$/, ''))}. It is tried again…`;
-      await new Promise(resolve => setTimeout(resolve, 500 * 2 ** attempt * (0.75 + Math.random() / 2)));
+      await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt * (0.75 + Math.random() / 2)));
     }
   }
 };
 
-const send = item => {
+const send = (item) => {
   let before = 0;
-  const said = loaded => { round.sent += Math.min(loaded, item.file.size) - before; before = Math.min(loaded, item.file.size); progress(); };
+  const said = (loaded) => {
+    round.sent += Math.min(loaded, item.file.size) - before;
+    before = Math.min(loaded, item.file.size);
+    progress();
+  };
   return patiently(async () => {
     said(0);
     const answer = await send_once(item, said);
@@ -110,9 +157,10 @@ const send = item => {
 };
 
 const take = async (item, known) => {
-  const suffix = suffix_of(item.path), is_picture = suffix !== '.zip' && !props.value.captions.includes(suffix);
+  const suffix = suffix_of(item.path),
+    is_picture = suffix !== '.zip' && !props.value.captions.includes(suffix);
   try {
-    const sha256 = is_picture && await hash(item.file);
+    const sha256 = is_picture && (await hash(item.file));
     if (sha256 && known.has(sha256)) {
       round.merged += 1;
       round.sent += item.file.size;
@@ -136,30 +184,57 @@ const take = async (item, known) => {
 };
 
 // Of two copies the first gives the name, and captions go by that: whoever has one goes first, then by name.
-const in_order = items => {
-  const stem_of = path => path.slice(0, path.length - suffix_of(path).length);
-  const captioned = new Set(items.filter(item => props.value.captions.includes(suffix_of(item.path))).map(item => stem_of(item.path)));
-  const first = item => captioned.has(stem_of(item.path)) ? 0 : 1;
-  return items.sort((one, other) => first(one) - first(other) || one.path.localeCompare(other.path, undefined, { numeric: true }));
+const in_order = (items) => {
+  const stem_of = (path) => path.slice(0, path.length - suffix_of(path).length);
+  const captioned = new Set(
+    items.filter((item) => props.value.captions.includes(suffix_of(item.path))).map((item) => stem_of(item.path)),
+  );
+  const first = (item) => (captioned.has(stem_of(item.path)) ? 0 : 1);
+  return items.sort(
+    (one, other) => first(one) - first(other) || one.path.localeCompare(other.path, undefined, { numeric: true }),
+  );
 };
 
 // A new dataset is called as the folder or archive is, else by its day.
-const name_for = items => {
+const name_for = (items) => {
   const [folder, ...rest] = items[0].path.split('/');
-  const archive = items.find(item => suffix_of(item.path) === '.zip');
+  const archive = items.find((item) => suffix_of(item.path) === '.zip');
   const called = rest.length ? folder : archive ? archive.file.name.slice(0, -4) : '';
-  const day = new Date().toLocaleString(undefined, { day: 'numeric', month: 'long', hour: '2-digit', minute: '2-digit' });
+  const day = new Date().toLocaleString(undefined, {
+    day: 'numeric',
+    month: 'long',
+    hour: '2-digit',
+    minute: '2-digit',
+  });
   return (called || `Pictures of ${day}`).replace(/[/\\<>:"|?*]/g, '.').slice(0, 80);
 };
 
-const send_all = async everything => {
-  if (round?.running) { atelier.toast('Wait until these files are sent, or stop them.'); return; }
-  const files = everything.filter(item => !is_litter(item.path));
+const send_all = async (everything) => {
+  if (round?.running) {
+    atelier.toast('Wait until these files are sent, or stop them.');
+    return;
+  }
+  const files = everything.filter((item) => !is_litter(item.path));
   if (!files.length) return;
-  const refused = files.map(item => ({ name: item.path, reason: reason_against(item), item })).filter(each => each.reason);
-  const items = in_order(files.filter(item => !refused.some(each => each.item === item)));
-  round = { dataset_id: atelier.opened_dataset(), files: items.length, done: 0, sent: 0, added: 0, merged: 0, captions: 0, refused, lost: [], stopped: false, requests: new Set(),
-    bytes: items.reduce((sum, item) => sum + item.file.size, 0), running: true };
+  const refused = files
+    .map((item) => ({ name: item.path, reason: reason_against(item), item }))
+    .filter((each) => each.reason);
+  const items = in_order(files.filter((item) => !refused.some((each) => each.item === item)));
+  round = {
+    dataset_id: atelier.opened_dataset(),
+    files: items.length,
+    done: 0,
+    sent: 0,
+    added: 0,
+    merged: 0,
+    captions: 0,
+    refused,
+    lost: [],
+    stopped: false,
+    requests: new Set(),
+    bytes: items.reduce((sum, item) => sum + item.file.size, 0),
+    running: true,
+  };
   again.hidden = dismiss.hidden = true;
   list_refused();
   const made = !round.dataset_id && items.length > 0;
@@ -171,9 +246,13 @@ const send_all = async everything => {
       progress();
       count();
       if (made) {
-        round.dataset_id = (await (await patiently(() => post('/api/datasets', { name: name_for(items) }))).json()).dataset_id;
+        round.dataset_id = (
+          await (await patiently(() => post('/api/datasets', { name: name_for(items) }))).json()
+        ).dataset_id;
       }
-      const known = new Set((await patiently(() => get(`/api/datasets/${round.dataset_id}`))).pictures.map(picture => picture.sha256));
+      const known = new Set(
+        (await patiently(() => get(`/api/datasets/${round.dataset_id}`))).pictures.map((picture) => picture.sha256),
+      );
       let seen = 0;
       look = setInterval(() => {
         if (round.added === seen) return;
@@ -182,7 +261,9 @@ const send_all = async everything => {
         seen = round.added;
       }, LOOK_EVERY_MS);
       const waiting = [...items];
-      const work = async () => { while (waiting.length && !round.stopped) await take(waiting.shift(), known); };
+      const work = async () => {
+        while (waiting.length && !round.stopped) await take(waiting.shift(), known);
+      };
       await Promise.all(Array.from({ length: AT_ONCE }, work));
     }
   } catch (error) {
@@ -197,20 +278,33 @@ const send_all = async everything => {
   again.hidden = !round.lost.length;
   dismiss.hidden = false;
   note.textContent = outcome();
-  if (made && round.dataset_id && !round.added && !round.captions) await post(`/api/datasets/${round.dataset_id}/delete`).catch(() => null);
-  else if (made && atelier.opened_dataset() !== round.dataset_id && round.dataset_id) tell('dataset-made', round.dataset_id);
+  if (made && round.dataset_id && !round.added && !round.captions)
+    await post(`/api/datasets/${round.dataset_id}/delete`).catch(() => null);
+  else if (made && atelier.opened_dataset() !== round.dataset_id && round.dataset_id)
+    tell('dataset-made', round.dataset_id);
   else if (items.length) tell('dataset-changed', round.dataset_id);
 };
 
 // ---------------------------------------------------------------- the person
 
 const picker = (attributes) => {
-  const input = make('input', { type: 'file', multiple: true, hidden: true, tabindex: '-1', 'aria-hidden': 'true', ...attributes });
-  input.addEventListener('change', () => { send_all(picked(input)); input.value = ''; });
+  const input = make('input', {
+    type: 'file',
+    multiple: true,
+    hidden: true,
+    tabindex: '-1',
+    'aria-hidden': 'true',
+    ...attributes,
+  });
+  input.addEventListener('change', () => {
+    send_all(picked(input));
+    input.value = '';
+  });
   element.append(input);
   return input;
 };
-const files = picker({ class: 'files' }), folder = picker({ class: 'whole-folder', webkitdirectory: true });
+const files = picker({ class: 'files' }),
+  folder = picker({ class: 'whole-folder', webkitdirectory: true });
 root.querySelector('.pick').addEventListener('click', () => files.click());
 root.querySelector('.folder').addEventListener('click', () => folder.click());
 root.querySelector('.stop').addEventListener('click', () => {
@@ -218,27 +312,44 @@ root.querySelector('.stop').addEventListener('click', () => {
   for (const request of round.requests) request.abort();
 });
 again.addEventListener('click', () => send_all(round.lost));
-dismiss.addEventListener('click', () => { clear(); root.querySelector('.pick').focus(); });
+dismiss.addEventListener('click', () => {
+  clear();
+  root.querySelector('.pick').focus();
+});
 root.querySelector('.sample').addEventListener('click', () => {
   root.classList.add('busy');
   note.textContent = 'Getting the sample pictures…';
   trigger('sample', {});
 });
-for (const kind of ['dragenter', 'dragover']) root.addEventListener(kind, event => { event.preventDefault(); root.classList.add('over'); });
-root.addEventListener('dragleave', event => { if (!root.contains(event.relatedTarget)) root.classList.remove('over'); });
-root.addEventListener('drop', async event => {
+for (const kind of ['dragenter', 'dragover'])
+  root.addEventListener(kind, (event) => {
+    event.preventDefault();
+    root.classList.add('over');
+  });
+root.addEventListener('dragleave', (event) => {
+  if (!root.contains(event.relatedTarget)) root.classList.remove('over');
+});
+root.addEventListener('drop', async (event) => {
   event.preventDefault();
   root.classList.remove('over');
   send_all(await dropped(event.dataTransfer));
 });
 // A file dropped beside the zone would replace the page.
-for (const kind of ['dragover', 'drop']) window.addEventListener(kind, event => { if (!event.defaultPrevented) event.preventDefault(); });
-window.addEventListener('beforeunload', event => { if (round?.running) event.preventDefault(); });
+for (const kind of ['dragover', 'drop'])
+  window.addEventListener(kind, (event) => {
+    if (!event.defaultPrevented) event.preventDefault();
+  });
+window.addEventListener('beforeunload', (event) => {
+  if (round?.running) event.preventDefault();
+});
 window.addEventListener('atelier:add-files', () => files.click());
-window.addEventListener('atelier:dataset', event => {
+window.addEventListener('atelier:dataset', (event) => {
   if (!round?.running) root.classList.remove('busy'); // the sample pictures have come
   if (round?.dataset_id !== event.detail) clear();
   shape();
 });
-watch('value', () => { root.classList.remove('busy'); note.textContent = props.value?.note || ''; });
+watch('value', () => {
+  root.classList.remove('busy');
+  note.textContent = props.value?.note || '';
+});
 shape();

@@ -1,45 +1,66 @@
 const { post, confirm, toast, tell } = atelier;
-const bar = element.querySelector('.gallery-selection'), form = bar.querySelector('form');
+const bar = element.querySelector('.gallery-selection'),
+  form = bar.querySelector('form');
 const MOST = 5000;
-let ids = [], all_liked = false;
-const counted = count => `${count.toLocaleString()} picture${count === 1 ? '' : 's'}`;
+let ids = [],
+  all_liked = false;
+const counted = (count) => `${count.toLocaleString()} picture${count === 1 ? '' : 's'}`;
 
-window.addEventListener('atelier:selected', event => {
+window.addEventListener('atelier:selected', (event) => {
   ids = event.detail;
   bar.hidden = !ids.length || atelier.current_tab() !== 'gallery';
   all_liked = false;
   bar.querySelector('.like').textContent = 'Favourite';
   bar.querySelector('b').textContent = `${ids.length.toLocaleString()} selected`;
 });
-window.addEventListener('atelier:tab', event => { bar.hidden = !ids.length || event.detail !== 'gallery'; });
+window.addEventListener('atelier:tab', (event) => {
+  bar.hidden = !ids.length || event.detail !== 'gallery';
+});
 const few_enough = () => {
   if (ids.length > MOST) toast(`${counted(ids.length)} are too many at once. Choose ${MOST.toLocaleString()} at most.`);
   return ids.length <= MOST;
 };
-const on = (name, work) => bar.querySelector(`.${name}`).addEventListener('click', async () => {
-  if (!few_enough()) return;
-  try { await work([...ids]); } catch (error) { toast(error.message); }
-});
+const on = (name, work) =>
+  bar.querySelector(`.${name}`).addEventListener('click', async () => {
+    if (!few_enough()) return;
+    try {
+      await work([...ids]);
+    } catch (error) {
+      toast(error.message);
+    }
+  });
 
 bar.querySelector('.none').addEventListener('click', () => tell('unselect'));
 bar.querySelector('.all').addEventListener('click', () => tell('select-shown'));
-on('like', async image_ids => {
+on('like', async (image_ids) => {
   const favourite = !all_liked;
   await post('/api/gallery/favourite', { image_ids, favourite });
   tell('liked', { ids: image_ids, favourite });
   all_liked = favourite;
   bar.querySelector('.like').textContent = favourite ? 'No favourite' : 'Favourite';
-  toast(favourite ? `${counted(image_ids.length)} among your favourites` : `${counted(image_ids.length)} no longer among your favourites`);
+  toast(
+    favourite
+      ? `${counted(image_ids.length)} among your favourites`
+      : `${counted(image_ids.length)} no longer among your favourites`,
+  );
 });
 // The browser writes the archive to disk as it comes: a form is the only way to ask for that with so many ids.
-on('zip', image_ids => {
+on('zip', (image_ids) => {
   form.elements.message.value = JSON.stringify({ image_ids });
   form.submit();
   toast(`${counted(image_ids.length)} are being packed; your browser saves the ZIP.`);
 });
-on('delete', async image_ids => {
-  const what = counted(image_ids.length), one = image_ids.length === 1;
-  if (!await confirm({ title: `Delete ${what}?`, text: `${one ? 'It is' : 'They are'} deleted for good, with ${one ? 'its' : 'their'} settings.`, yes: `Delete ${what}` })) return;
+on('delete', async (image_ids) => {
+  const what = counted(image_ids.length),
+    one = image_ids.length === 1;
+  if (
+    !(await confirm({
+      title: `Delete ${what}?`,
+      text: `${one ? 'It is' : 'They are'} deleted for good, with ${one ? 'its' : 'their'} settings.`,
+      yes: `Delete ${what}`,
+    }))
+  )
+    return;
   await post('/api/gallery/delete', { image_ids });
   tell('deleted', image_ids);
   toast(`${what} deleted`);

@@ -8,10 +8,18 @@ const follow = () => {
   seen = grid;
   document.body.dataset.mode = grid ? 'compare' : '';
   document.body.dataset.grid = grid && grid !== 'new' ? 'one' : '';
-  for (const button of buttons) button.setAttribute('aria-pressed', String(Boolean(button.dataset.mode) === Boolean(grid)));
+  for (const button of buttons)
+    button.setAttribute('aria-pressed', String(Boolean(button.dataset.mode) === Boolean(grid)));
   tell('grid', grid);
 };
-for (const button of buttons) button.addEventListener('click', () => { address({ tab: 'generate', grid: button.dataset.mode }); follow(); });
-window.addEventListener('atelier:open-grid', event => { address({ tab: 'generate', grid: event.detail }); follow(); });
+for (const button of buttons)
+  button.addEventListener('click', () => {
+    address({ tab: 'generate', grid: button.dataset.mode });
+    follow();
+  });
+window.addEventListener('atelier:open-grid', (event) => {
+  address({ tab: 'generate', grid: event.detail });
+  follow();
+});
 for (const name of ['popstate', 'atelier:tab']) window.addEventListener(name, follow);
 follow();

@@ -1,56 +1,125 @@
 const { make, poll, get, post, ago, confirm, toast, tell, parameters, capital, open_lora, STATUS } = atelier;
-const $ = selector => element.querySelector(selector);
-const root = $('.grid-view'), one = $('.one'), all = $('.all'), empty = $('.empty-state');
+const $ = (selector) => element.querySelector(selector);
+const root = $('.grid-view'),
+  one = $('.one'),
+  all = $('.all'),
+  empty = $('.empty-state');
 const GOING = ['queued', 'running', 'cancelling'];
 const SIDES = { fit: 0, small: 96, medium: 170, large: 300 }; // pixels
-let grid_id = '', grid = null, version = '', sheet = 0, tiles = [], painted = '', size = 'fit';
+let grid_id = '',
+  grid = null,
+  version = '',
+  sheet = 0,
+  tiles = [],
+  painted = '',
+  size = 'fit';
 
 // ---------------------------------------------------------------- what can be done
 
 const attempt = async (work, said = '') => {
-  try { await work(); if (said) toast(said); } catch (error) { toast(error.message); }
+  try {
+    await work();
+    if (said) toast(said);
+  } catch (error) {
+    toast(error.message);
+  }
   version = '';
   refresh();
 };
-const button = (label, work, kind = '') => make('button', { type: 'button', class: `button small ${kind}`, text: label, onclick: work });
+const button = (label, work, kind = '') =>
+  make('button', { type: 'button', class: `button small ${kind}`, text: label, onclick: work });
 const act = (action, message) => attempt(() => post(`/api/grids/${grid_id}/${action}`, message));
 const remove = async () => {
-  const going = grid.cells.some(cell => GOING.includes(cell.status));
+  const going = grid.cells.some((cell) => GOING.includes(cell.status));
   const text = `Its finished pictures stay in the gallery.${going ? ' What is still being drawn is stopped.' : ''}`;
-  if (!await confirm({ title: 'Delete this grid?', text, yes: 'Delete it' })) return;
-  try { await post(`/api/grids/${grid_id}/delete`); } catch (error) { toast(error.message); return; }
+  if (!(await confirm({ title: 'Delete this grid?', text, yes: 'Delete it' }))) return;
+  try {
+    await post(`/api/grids/${grid_id}/delete`);
+  } catch (error) {
+    toast(error.message);
+    return;
+  }
   toast('Grid deleted');
   tell('open-grid', 'new');
 };
 const copy_link = async () => {
-  try { await navigator.clipboard.writeText(location.href); toast('Link copied'); } catch { toast('The browser did not allow copying.'); }
+  try {
+    await navigator.clipboard.writeText(location.href);
+    toast('Link copied');
+  } catch {
+    toast('The browser did not allow copying.');
+  }
 };
 
 // ---------------------------------------------------------------- cells
 
 const shape = () => `aspect-ratio:${grid.width}/${grid.height}`;
 // The view turns through the sheet as it lies there, and says of each picture what sets it apart.
-const open_picture = place => {
-  const first = sheet * tiles.length, drawn = tiles.map((_, index) => ({ index, picture: grid.cells[grid.places[first + index]].picture })).filter(({ picture }) => picture);
-  tell('picture', { ids: drawn.map(({ picture }) => picture.image_id), at: drawn.findIndex(({ index }) => index === place),
-    captions: drawn.map(({ index }) => [grid.columns[index % grid.columns.length], grid.rows[Math.floor(index / grid.columns.length)], grid.sheets[sheet]].filter(Boolean).join(' · ')),
-    places: drawn.map(({ index }) => index), across: grid.columns.length });
+const open_picture = (place) => {
+  const first = sheet * tiles.length,
+    drawn = tiles
+      .map((_, index) => ({ index, picture: grid.cells[grid.places[first + index]].picture }))
+      .filter(({ picture }) => picture);
+  tell('picture', {
+    ids: drawn.map(({ picture }) => picture.image_id),
+    at: drawn.findIndex(({ index }) => index === place),
+    captions: drawn.map(({ index }) =>
+      [
+        grid.columns[index % grid.columns.length],
+        grid.rows[Math.floor(index / grid.columns.length)],
+        grid.sheets[sheet],
+      ]
+        .filter(Boolean)
+        .join(' · '),
+    ),
+    places: drawn.map(({ index }) => index),
+    across: grid.columns.length,
+  });
 };
-const kind_of = cell => cell.picture ? cell.picture.image_id : GOING.includes(cell.status) ? `${cell.status} ${cell.step}` : `${cell.status} ${cell.problem?.message}`;
-const why = cell => cell.problem ? `${cell.problem.message} ${cell.problem.hint}`.trim() : 'It was never asked for, or its run has been deleted.';
+const kind_of = (cell) =>
+  cell.picture
+    ? cell.picture.image_id
+    : GOING.includes(cell.status)
+      ? `${cell.status} ${cell.step}`
+      : `${cell.status} ${cell.problem?.message}`;
+const why = (cell) =>
+  cell.problem
+    ? `${cell.problem.message} ${cell.problem.hint}`.trim()
+    : 'It was never asked for, or its run has been deleted.';
 const cell_tile = (cell, place) => {
   if (cell.picture) {
     const image = make('img', { src: cell.picture.thumb, alt: cell.words, loading: 'lazy', decoding: 'async' });
-    const tile = make('button', { type: 'button', class: 'cell', style: shape(), 'aria-label': `Open: ${cell.words}`, onclick: () => open_picture(place) }, image);
-    image.addEventListener('error', () => tile.replaceWith(make('div', { class: 'cell ended', style: shape(), text: 'Deleted' })));
+    const tile = make(
+      'button',
+      {
+        type: 'button',
+        class: 'cell',
+        style: shape(),
+        'aria-label': `Open: ${cell.words}`,
+        onclick: () => open_picture(place),
+      },
+      image,
+    );
+    image.addEventListener('error', () =>
+      tile.replaceWith(make('div', { class: 'cell ended', style: shape(), text: 'Deleted' })),
+    );
     return tile;
   }
   if (GOING.includes(cell.status)) {
-    const words = cell.status === 'running' && cell.steps ? `${cell.step} of ${cell.steps}` : cell.status === 'running' ? 'Starting' : STATUS[cell.status];
+    const words =
+      cell.status === 'running' && cell.steps
+        ? `${cell.step} of ${cell.steps}`
+        : cell.status === 'running'
+          ? 'Starting'
+          : STATUS[cell.status];
     return make('div', { class: 'cell going', style: shape() }, make('small', { text: words }));
   }
-  return make('div', { class: `cell ended ${cell.status === 'cancelled' ? '' : 'failed'}`, style: shape(), title: why(cell) },
-    make('small', { text: STATUS[cell.status] }), button('Retry', () => act('retry', { run_id: cell.run_id })));
+  return make(
+    'div',
+    { class: `cell ended ${cell.status === 'cancelled' ? '' : 'failed'}`, style: shape(), title: why(cell) },
+    make('small', { text: STATUS[cell.status] }),
+    button('Retry', () => act('retry', { run_id: cell.run_id })),
+  );
 };
 
 // ---------------------------------------------------------------- one grid
@@ -62,66 +131,123 @@ const promote = async (step, pressed) => {
     const item = await (await post('/api/loras/promote', { run_id: grid.checkpoints.run_id, step })).json();
     tell('loras-changed');
     toast(`${item.name} is a LoRA of its own now`);
-  } catch (error) { toast(error.message); pressed.disabled = false; }
+  } catch (error) {
+    toast(error.message);
+    pressed.disabled = false;
+  }
   version = '';
   refresh();
 };
 const promotion = (axis, index) => {
   const { at, steps, loras } = grid.checkpoints || {};
   if (at !== axis || !steps[index]) return null;
-  const step = steps[index].toLocaleString(), kept = loras[index];
-  return make('button', { type: 'button', class: 'button small', text: kept ? 'Its LoRA' : 'Promote', 'aria-label': kept ? `Open the LoRA of step ${step}` : `Promote step ${step}`,
-    title: kept ? 'This checkpoint is a LoRA' : 'Make this checkpoint a LoRA of its own', onclick: event => kept ? open_lora(kept) : promote(steps[index], event.target) });
+  const step = steps[index].toLocaleString(),
+    kept = loras[index];
+  return make('button', {
+    type: 'button',
+    class: 'button small',
+    text: kept ? 'Its LoRA' : 'Promote',
+    'aria-label': kept ? `Open the LoRA of step ${step}` : `Promote step ${step}`,
+    title: kept ? 'This checkpoint is a LoRA' : 'Make this checkpoint a LoRA of its own',
+    onclick: (event) => (kept ? open_lora(kept) : promote(steps[index], event.target)),
+  });
 };
-const heading = (scope, text, index) => make('th', { scope, title: text }, make('span', { text }), promotion(scope === 'col' ? 0 : 1, index));
+const heading = (scope, text, index) =>
+  make('th', { scope, title: text }, make('span', { text }), promotion(scope === 'col' ? 0 : 1, index));
 // By itself a grid is as wide as its place, within what can be made out.
 const side = () => {
   if (SIDES[size]) return SIDES[size];
   const names = grid.axes.length > 1 ? (innerWidth < 700 ? 90 : 126) : 0;
   return Math.max(96, Math.min(300, Math.floor(($('.frame').clientWidth - names) / grid.columns.length) - 7));
 };
-const resize = () => { if (grid) $('table').style.setProperty('--side', `${side()}px`); };
+const resize = () => {
+  if (grid) $('table').style.setProperty('--side', `${side()}px`);
+};
 const lay_out = () => {
   const rows_named = grid.axes.length > 1;
   $('caption').textContent = `${grid.title}: ${grid.axes.join(' by ')}`;
-  $('thead').replaceChildren(make('tr', {}, rows_named ? make('td') : null, ...grid.columns.map((text, index) => heading('col', text, index))));
+  $('thead').replaceChildren(
+    make('tr', {}, rows_named ? make('td') : null, ...grid.columns.map((text, index) => heading('col', text, index))),
+  );
   tiles = [];
-  $('tbody').replaceChildren(...grid.rows.map((text, row) => make('tr', {}, rows_named ? heading('row', text, row) : null, ...grid.columns.map(() => {
-    const box = make('td');
-    tiles.push({ box, kind: '' });
-    return box;
-  }))));
+  $('tbody').replaceChildren(
+    ...grid.rows.map((text, row) =>
+      make(
+        'tr',
+        {},
+        rows_named ? heading('row', text, row) : null,
+        ...grid.columns.map(() => {
+          const box = make('td');
+          tiles.push({ box, kind: '' });
+          return box;
+        }),
+      ),
+    ),
+  );
   $('.sheets').hidden = grid.sheets.length < 2;
-  $('.sheets').replaceChildren(...grid.sheets.map((text, index) => make('button', { type: 'button', class: 'button small', 'aria-pressed': String(index === sheet), title: text, text, onclick: () => {
-    sheet = index;
-    painted = '';
-    paint();
-    $('.sheets').children[index].focus();
-  } })));
+  $('.sheets').replaceChildren(
+    ...grid.sheets.map((text, index) =>
+      make('button', {
+        type: 'button',
+        class: 'button small',
+        'aria-pressed': String(index === sheet),
+        title: text,
+        text,
+        onclick: () => {
+          sheet = index;
+          painted = '';
+          paint();
+          $('.sheets').children[index].focus();
+        },
+      }),
+    ),
+  );
 };
-const doings = counts => [
-  counts.going ? button('Cancel', () => act('cancel')) : null,
-  promotion(2, sheet),
-  counts.ended ? button(counts.ended === 1 ? 'Retry 1 cell' : `Retry ${counts.ended} cells`, () => act('retry', {})) : null,
-  grid.wish ? button('Use its settings', () => { tell('grid-wish', grid.wish); toast('The form has its settings now'); }) : null,
-  make('a', { class: 'button small', href: `/api/grids/${grid_id}/sheet?number=${sheet}`, download: '', text: 'Download sheet' }),
-  button('Copy link', copy_link), button('All grids', () => tell('open-grid', 'new')), button('Delete', remove, 'danger-quiet')].filter(Boolean);
+const doings = (counts) =>
+  [
+    counts.going ? button('Cancel', () => act('cancel')) : null,
+    promotion(2, sheet),
+    counts.ended
+      ? button(counts.ended === 1 ? 'Retry 1 cell' : `Retry ${counts.ended} cells`, () => act('retry', {}))
+      : null,
+    grid.wish
+      ? button('Use its settings', () => {
+          tell('grid-wish', grid.wish);
+          toast('The form has its settings now');
+        })
+      : null,
+    make('a', {
+      class: 'button small',
+      href: `/api/grids/${grid_id}/sheet?number=${sheet}`,
+      download: '',
+      text: 'Download sheet',
+    }),
+    button('Copy link', copy_link),
+    button('All grids', () => tell('open-grid', 'new')),
+    button('Delete', remove, 'danger-quiet'),
+  ].filter(Boolean);
 const paint = () => {
   const laid = `${grid.grid_id} ${sheet} ${grid.checkpoints?.loras}`;
-  if (painted !== laid) { painted = laid; lay_out(); }
-  const done = grid.cells.filter(cell => cell.picture).length, going = grid.cells.filter(cell => GOING.includes(cell.status)).length;
+  if (painted !== laid) {
+    painted = laid;
+    lay_out();
+  }
+  const done = grid.cells.filter((cell) => cell.picture).length,
+    going = grid.cells.filter((cell) => GOING.includes(cell.status)).length;
   const counts = { done, going, ended: grid.cells.length - done - going };
   $('.one h2').textContent = grid.title;
-  $('.facts').textContent = `${done} of ${grid.cells.length} drawn · ${grid.base_model} · ${grid.width} × ${grid.height} · ${ago(grid.created_at)}`;
-  const failed = grid.cells.find(cell => cell.status === 'failed' && cell.problem);
+  $('.facts').textContent =
+    `${done} of ${grid.cells.length} drawn · ${grid.base_model} · ${grid.width} × ${grid.height} · ${ago(grid.created_at)}`;
+  const failed = grid.cells.find((cell) => cell.status === 'failed' && cell.problem);
   $('.problem').hidden = !failed;
   $('.problem').textContent = failed ? why(failed) : '';
   const focused = $('.doings').contains(document.activeElement) ? document.activeElement.textContent : '';
   $('.doings').replaceChildren(...doings(counts));
-  if (focused) [...$('.doings').children].find(each => each.textContent === focused)?.focus({ preventScroll: true });
+  if (focused) [...$('.doings').children].find((each) => each.textContent === focused)?.focus({ preventScroll: true });
   const first = sheet * tiles.length;
   tiles.forEach((tile, index) => {
-    const cell = grid.cells[grid.places[first + index]], kind = kind_of(cell);
+    const cell = grid.cells[grid.places[first + index]],
+      kind = kind_of(cell);
     if (tile.kind === kind) return;
     tile.box.replaceChildren(cell_tile(cell, index));
     tile.kind = kind;
@@ -130,10 +256,32 @@ const paint = () => {
 
 // ---------------------------------------------------------------- all of them, and keeping up
 
-const thumbs = each => make('span', { class: 'thumbs', 'aria-hidden': 'true' }, ...each.thumbs.map(src => make('img', { src, alt: '', loading: 'lazy', decoding: 'async', onerror: event => event.target.remove() })));
-const row = each => make('li', {}, make('button', { type: 'button', onclick: () => tell('open-grid', each.grid_id) }, thumbs(each),
-  make('b', { text: each.title }), make('small', { text: ago(each.created_at) }), make('small', { text: `${each.axes.map(capital).join(' × ')} · ${each.cells} ${each.cells === 1 ? 'picture' : 'pictures'}` })));
-const show = part => { for (const each of [one, all, empty]) each.hidden = each !== part; };
+const thumbs = (each) =>
+  make(
+    'span',
+    { class: 'thumbs', 'aria-hidden': 'true' },
+    ...each.thumbs.map((src) =>
+      make('img', { src, alt: '', loading: 'lazy', decoding: 'async', onerror: (event) => event.target.remove() }),
+    ),
+  );
+const row = (each) =>
+  make(
+    'li',
+    {},
+    make(
+      'button',
+      { type: 'button', onclick: () => tell('open-grid', each.grid_id) },
+      thumbs(each),
+      make('b', { text: each.title }),
+      make('small', { text: ago(each.created_at) }),
+      make('small', {
+        text: `${each.axes.map(capital).join(' × ')} · ${each.cells} ${each.cells === 1 ? 'picture' : 'pictures'}`,
+      }),
+    ),
+  );
+const show = (part) => {
+  for (const each of [one, all, empty]) each.hidden = each !== part;
+};
 const read = async () => {
   const asked = grid_id;
   if (!asked) {
@@ -152,7 +300,7 @@ const read = async () => {
   }
   show(one);
   resize();
-  return grid.cells.some(cell => GOING.includes(cell.status)) ? 1200 : 10000;
+  return grid.cells.some((cell) => GOING.includes(cell.status)) ? 1200 : 10000;
 };
 const refresh = poll({
   element: root,
@@ -162,15 +310,22 @@ const refresh = poll({
     if (error?.status === 404) show(null);
   },
 });
-const open = asked => {
+const open = (asked) => {
   grid_id = asked && asked !== 'new' ? asked : '';
   [grid, version, sheet, painted] = [null, '', 0, ''];
   $('.poll-notice').textContent = '';
   show(null);
   refresh();
 };
-for (const radio of root.querySelectorAll('.sizes input')) radio.addEventListener('change', () => { size = radio.value; resize(); });
+for (const radio of root.querySelectorAll('.sizes input'))
+  radio.addEventListener('change', () => {
+    size = radio.value;
+    resize();
+  });
 new ResizeObserver(resize).observe($('.frame'));
-window.addEventListener('atelier:grid', event => open(event.detail));
-window.addEventListener('atelier:deleted', () => { version = ''; painted = ''; });
+window.addEventListener('atelier:grid', (event) => open(event.detail));
+window.addEventListener('atelier:deleted', () => {
+  version = '';
+  painted = '';
+});
 open(parameters().get('grid'));

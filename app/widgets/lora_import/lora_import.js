@@ -1,14 +1,23 @@
 const { make, bytes, tell } = atelier;
-const root = element.querySelector('.lora-import'), note = root.querySelector('.note'), refused = root.querySelector('.refused');
-const sending = root.querySelector('.sending'), meter = root.querySelector('.meter');
+const root = element.querySelector('.lora-import'),
+  note = root.querySelector('.note'),
+  refused = root.querySelector('.refused');
+const sending = root.querySelector('.sending'),
+  meter = root.querySelector('.meter');
 const waiting = [];
-let going = null, share = 0, taken = [];
+let going = null,
+  share = 0,
+  taken = [];
 
-const reason_against = file => {
-  if (!file.name.toLowerCase().endsWith('.safetensors')) return 'it is no .safetensors file. Import a LoRA in that format.';
-  return file.size > props.value.max_bytes ? `it is ${bytes(file.size)}; the most is ${bytes(props.value.max_bytes)}.` : '';
+const reason_against = (file) => {
+  if (!file.name.toLowerCase().endsWith('.safetensors'))
+    return 'it is no .safetensors file. Import a LoRA in that format.';
+  return file.size > props.value.max_bytes
+    ? `it is ${bytes(file.size)}; the most is ${bytes(props.value.max_bytes)}.`
+    : '';
 };
-const refuse = (file, reason) => refused.append(make('li', {}, make('b', { text: file.name }), document.createTextNode(`: ${reason}`)));
+const refuse = (file, reason) =>
+  refused.append(make('li', {}, make('b', { text: file.name }), document.createTextNode(`: ${reason}`)));
 const paint = () => {
   sending.hidden = !going;
   meter.firstElementChild.style.width = `${share}%`;
@@ -18,20 +27,33 @@ const paint = () => {
 };
 
 // fetch tells nothing of what has been sent so far.
-const send = file => new Promise((resolve, reject) => {
-  const request = new XMLHttpRequest();
-  request.open('POST', `/api/loras/files?name=${encodeURIComponent(file.name)}`);
-  request.upload.onprogress = event => { share = 100 * event.loaded / (event.total || 1); paint(); };
-  request.onload = () => {
-    let answer = {};
-    try { answer = JSON.parse(request.responseText); } catch { /* not ours: a proxy's page, say */ }
-    request.status === 200 ? resolve(answer) : reject(new Error(answer.error || 'The studio does not answer. Send it again.'));
-  };
-  request.onerror = () => reject(new Error('The connection broke. Send it again.'));
-  request.onabort = () => reject(new Error('Stopped; nothing of it was kept.'));
-  root.querySelector('.stop').onclick = () => { waiting.length = 0; request.abort(); };
-  request.send(file);
-});
+const send = (file) =>
+  new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open('POST', `/api/loras/files?name=${encodeURIComponent(file.name)}`);
+    request.upload.onprogress = (event) => {
+      share = (100 * event.loaded) / (event.total || 1);
+      paint();
+    };
+    request.onload = () => {
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {
+        /* not ours: a proxy's page, say */
+      }
+      request.status === 200
+        ? resolve(answer)
+        : reject(new Error(answer.error || 'The studio does not answer. Send it again.'));
+    };
+    request.onerror = () => reject(new Error('The connection broke. Send it again.'));
+    request.onabort = () => reject(new Error('Stopped; nothing of it was kept.'));
+    root.querySelector('.stop').onclick = () => {
+      waiting.length = 0;
+      request.abort();
+    };
+    request.send(file);
+  });
 const work = async () => {
   if (going) return;
   while ((going = waiting.shift())) {
@@ -48,8 +70,11 @@ const work = async () => {
   going = null;
   paint();
 };
-const take = files => {
-  if (!going) { taken = []; refused.replaceChildren(); }
+const take = (files) => {
+  if (!going) {
+    taken = [];
+    refused.replaceChildren();
+  }
   for (const file of files) {
     const reason = reason_against(file);
     reason ? refuse(file, reason) : waiting.push(file);
@@ -66,10 +91,20 @@ root.querySelector('.pick').addEventListener('click', pick);
 window.addEventListener('atelier:import-loras', pick);
 // The whole tab takes what is dropped, not the strip alone.
 const tab = () => root.closest('[role=tabpanel]') || root;
-const over = event => [...(event.dataTransfer?.types || [])].includes('Files') && root.offsetParent !== null && tab().contains(event.target);
-document.addEventListener('dragover', event => { if (over(event)) { event.preventDefault(); root.classList.add('over'); } });
-document.addEventListener('dragleave', event => { if (!event.relatedTarget) root.classList.remove('over'); });
-document.addEventListener('drop', event => {
+const over = (event) =>
+  [...(event.dataTransfer?.types || [])].includes('Files') &&
+  root.offsetParent !== null &&
+  tab().contains(event.target);
+document.addEventListener('dragover', (event) => {
+  if (over(event)) {
+    event.preventDefault();
+    root.classList.add('over');
+  }
+});
+document.addEventListener('dragleave', (event) => {
+  if (!event.relatedTarget) root.classList.remove('over');
+});
+document.addEventListener('drop', (event) => {
   root.classList.remove('over');
   if (!over(event)) return;
   event.preventDefault();

@@ -1,75 +1,166 @@
 const { make, poll, get, type_into, open_tab, toast } = atelier;
-const root = element.querySelector('.lora-picker'), choices = root.querySelector('.choices'), chosen = root.querySelector('.chosen');
-const search = root.querySelector('.search'), none = root.querySelector('.none');
-const SEARCH_FROM = 6, MOST = 8; // LoRAs
-let loras = [], version = '', known = false;
+const root = element.querySelector('.lora-picker'),
+  choices = root.querySelector('.choices'),
+  chosen = root.querySelector('.chosen');
+const search = root.querySelector('.search'),
+  none = root.querySelector('.none');
+const SEARCH_FROM = 6,
+  MOST = 8; // LoRAs
+let loras = [],
+  version = '',
+  known = false;
 
 const value = () => ({ loras: [], architecture: '', base_model: '', ...props.value });
-const set = uses => { props.value = { ...value(), loras: uses }; paint(); };
-const fits = lora => lora.architecture === value().architecture;
-const picture = lora => lora?.thumb ? make('img', { class: 'thumb', src: lora.thumb, alt: '', loading: 'lazy' }) : make('span', { class: 'thumb' });
-const file_name = key => key.split('/').at(-1).replace('.safetensors', '');
+const set = (uses) => {
+  props.value = { ...value(), loras: uses };
+  paint();
+};
+const fits = (lora) => lora.architecture === value().architecture;
+const picture = (lora) =>
+  lora?.thumb
+    ? make('img', { class: 'thumb', src: lora.thumb, alt: '', loading: 'lazy' })
+    : make('span', { class: 'thumb' });
+const file_name = (key) => key.split('/').at(-1).replace('.safetensors', '');
 
-const choice = lora => {
+const choice = (lora) => {
   const why = fits(lora) ? '' : `Made for ${lora.base_model}`;
-  const reason = why ? `${lora.name} is ${why[0].toLowerCase()}${why.slice(1)} and does not fit ${value().base_model}.` : '';
+  const reason = why
+    ? `${lora.name} is ${why[0].toLowerCase()}${why.slice(1)} and does not fit ${value().base_model}.`
+    : '';
   const add = () => {
     if (reason) toast(reason);
     else if (value().loras.length >= MOST) toast(`${MOST} LoRAs at once are the most. Remove one first.`);
     else set([...value().loras, { key: lora.key, strength: 1 }]);
   };
-  return make('button', { type: 'button', class: 'choice', 'aria-disabled': why ? 'true' : null, title: reason || lora.name, onclick: add },
-    picture(lora), make('span', {}, make('b', { text: lora.name }), make('small', { text: why || lora.detail || lora.trigger_word || lora.base_model })));
+  return make(
+    'button',
+    { type: 'button', class: 'choice', 'aria-disabled': why ? 'true' : null, title: reason || lora.name, onclick: add },
+    picture(lora),
+    make(
+      'span',
+      {},
+      make('b', { text: lora.name }),
+      make('small', { text: why || lora.detail || lora.trigger_word || lora.base_model }),
+    ),
+  );
 };
 
 // As a word of its own: 'bot' is not said by 'robot'.
-const says = (text, word) => new RegExp(`(^|[^\\p{L}\\p{N}_])${word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}($|[^\\p{L}\\p{N}_])`, 'iu').test(text);
-const trigger_chip = lora => {
-  const word = lora?.trigger_word, box = document.querySelector('#prompt textarea');
+const says = (text, word) =>
+  new RegExp(`(^|[^\\p{L}\\p{N}_])${word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}($|[^\\p{L}\\p{N}_])`, 'iu').test(text);
+const trigger_chip = (lora) => {
+  const word = lora?.trigger_word,
+    box = document.querySelector('#prompt textarea');
   if (!word || !box || says(box.value, word)) return null;
-  return make('button', { type: 'button', class: 'trigger', text: `+ Put “${word}” into the prompt`, onclick: () => {
-    const text = box.value.trim();
-    if (!says(text, word)) type_into('#prompt textarea', text ? `${text}, ${word}` : word);
-    paint();
-  } });
+  return make('button', {
+    type: 'button',
+    class: 'trigger',
+    text: `+ Put “${word}” into the prompt`,
+    onclick: () => {
+      const text = box.value.trim();
+      if (!says(text, word)) type_into('#prompt textarea', text ? `${text}, ${word}` : word);
+      paint();
+    },
+  });
 };
 
-const row = use => {
-  const lora = loras.find(each => each.key === use.key), name = lora?.name || file_name(use.key);
+const row = (use) => {
+  const lora = loras.find((each) => each.key === use.key),
+    name = lora?.name || file_name(use.key);
   // Most strengths lie on the slider; the number beside it takes the others.
-  const exact = make('input', { type: 'number', class: 'exact', min: -4, max: 4, step: .05, 'aria-label': `${name}, exactly` });
-  const range = make('input', { type: 'range', class: 'track', min: 0, max: 1.5, step: .05, 'aria-label': `Strength of ${name}` });
-  const show = strength => {
+  const exact = make('input', {
+    type: 'number',
+    class: 'exact',
+    min: -4,
+    max: 4,
+    step: 0.05,
+    'aria-label': `${name}, exactly`,
+  });
+  const range = make('input', {
+    type: 'range',
+    class: 'track',
+    min: 0,
+    max: 1.5,
+    step: 0.05,
+    'aria-label': `Strength of ${name}`,
+  });
+  const show = (strength) => {
     range.value = strength;
-    range.style.setProperty('--part', `${100 * range.value / range.max}%`);
+    range.style.setProperty('--part', `${(100 * range.value) / range.max}%`);
   };
-  const act = strength => { props.value = { ...value(), loras: value().loras.map(each => each.key === use.key ? { ...each, strength } : each) }; };
-  range.addEventListener('input', () => { exact.value = (+range.value).toFixed(2); show(+range.value); act(+range.value); });
-  exact.addEventListener('input', () => { if (exact.value && exact.checkValidity()) { show(+exact.value); act(+exact.value); } });
-  exact.addEventListener('change', () => { exact.value = (value().loras.find(each => each.key === use.key)?.strength ?? 1).toFixed(2); });
+  const act = (strength) => {
+    props.value = {
+      ...value(),
+      loras: value().loras.map((each) => (each.key === use.key ? { ...each, strength } : each)),
+    };
+  };
+  range.addEventListener('input', () => {
+    exact.value = (+range.value).toFixed(2);
+    show(+range.value);
+    act(+range.value);
+  });
+  exact.addEventListener('input', () => {
+    if (exact.value && exact.checkValidity()) {
+      show(+exact.value);
+      act(+exact.value);
+    }
+  });
+  exact.addEventListener('change', () => {
+    exact.value = (value().loras.find((each) => each.key === use.key)?.strength ?? 1).toFixed(2);
+  });
   exact.value = use.strength.toFixed(2);
   show(use.strength);
-  return make('li', {}, picture(lora),
-    make('span', { class: 'name' }, make('b', { text: name }), make('small', { text: lora ? lora.detail || lora.trigger_word : known ? 'Not there any more' : '' })),
-    make('button', { type: 'button', class: 'remove', 'aria-label': `Remove ${name}`, text: '×', onclick: () => set(value().loras.filter(each => each.key !== use.key)) }),
-    make('div', { class: 'strength' }, make('span', { text: 'Strength', 'aria-hidden': 'true' }), range, exact), trigger_chip(lora));
+  return make(
+    'li',
+    {},
+    picture(lora),
+    make(
+      'span',
+      { class: 'name' },
+      make('b', { text: name }),
+      make('small', { text: lora ? lora.detail || lora.trigger_word : known ? 'Not there any more' : '' }),
+    ),
+    make('button', {
+      type: 'button',
+      class: 'remove',
+      'aria-label': `Remove ${name}`,
+      text: '×',
+      onclick: () => set(value().loras.filter((each) => each.key !== use.key)),
+    }),
+    make('div', { class: 'strength' }, make('span', { text: 'Strength', 'aria-hidden': 'true' }), range, exact),
+    trigger_chip(lora),
+  );
 };
 
 const paint = () => {
   const focused = root.contains(document.activeElement);
   // One that does not fit the base model would only fail later.
-  const unfit = value().loras.filter(use => { const lora = loras.find(each => each.key === use.key); return lora && !fits(lora); });
-  if (unfit.length) props.value = { ...value(), loras: value().loras.filter(use => !unfit.includes(use)) };
-  const uses = value().loras, taken = new Set(uses.map(use => use.key)), wanted = search.value.trim().toLowerCase();
-  const left = loras.filter(lora => !taken.has(lora.key) && `${lora.name} ${lora.trigger_word} ${lora.detail}`.toLowerCase().includes(wanted));
+  const unfit = value().loras.filter((use) => {
+    const lora = loras.find((each) => each.key === use.key);
+    return lora && !fits(lora);
+  });
+  if (unfit.length) props.value = { ...value(), loras: value().loras.filter((use) => !unfit.includes(use)) };
+  const uses = value().loras,
+    taken = new Set(uses.map((use) => use.key)),
+    wanted = search.value.trim().toLowerCase();
+  const left = loras.filter(
+    (lora) => !taken.has(lora.key) && `${lora.name} ${lora.trigger_word} ${lora.detail}`.toLowerCase().includes(wanted),
+  );
   left.sort((a, b) => fits(b) - fits(a));
   chosen.replaceChildren(...uses.map(row));
   choices.replaceChildren(...left.map(choice));
   search.hidden = loras.length < SEARCH_FROM;
   none.hidden = !known || left.length > 0 || (loras.length > 0 && !wanted);
-  none.replaceChildren(...(loras.length ? [document.createTextNode('No LoRA is called that.')] : [
-    document.createTextNode('None yet: the base model draws by itself. '), make('button', { type: 'button', text: 'Train one', onclick: () => open_tab('train') })]));
-  if (focused && !root.contains(document.activeElement)) (chosen.lastElementChild?.querySelector('input') || choices.firstElementChild)?.focus({ preventScroll: true });
+  none.replaceChildren(
+    ...(loras.length
+      ? [document.createTextNode('No LoRA is called that.')]
+      : [
+          document.createTextNode('None yet: the base model draws by itself. '),
+          make('button', { type: 'button', text: 'Train one', onclick: () => open_tab('train') }),
+        ]),
+  );
+  if (focused && !root.contains(document.activeElement))
+    (chosen.lastElementChild?.querySelector('input') || choices.firstElementChild)?.focus({ preventScroll: true });
 };
 
 const refresh = poll({
@@ -77,18 +168,25 @@ const refresh = poll({
   failed: () => {},
   read: async () => {
     const news = await get(`/api/loras?since=${version}`);
-    if (news) { ({ loras, version } = news); known = true; paint(); }
+    if (news) {
+      ({ loras, version } = news);
+      known = true;
+      paint();
+    }
     return 8000;
   },
 });
 search.addEventListener('input', paint);
-watch('value', () => { paint(); refresh(); });
-document.addEventListener('input', event => {
+watch('value', () => {
+  paint();
+  refresh();
+});
+document.addEventListener('input', (event) => {
   if (!event.target.closest('#prompt')) return;
   // Only the chips depend on the prompt: the sliders keep their place.
   [...chosen.children].forEach((item, index) => {
     item.querySelector('.trigger')?.remove();
-    const chip = trigger_chip(loras.find(each => each.key === value().loras[index]?.key));
+    const chip = trigger_chip(loras.find((each) => each.key === value().loras[index]?.key));
     if (chip) item.append(chip);
   });
 });

@@ -1,42 +1,113 @@
 const { make, poll, get, ago, bytes, toast, tell, parameters, open_run, open_tab } = atelier;
-const $ = selector => element.querySelector(selector);
-const root = $('.lora-shelf'), cards = $('.lora-shelf > .cards'), makings = $('.makings');
-const search = $('.search'), base = $('.base');
+const $ = (selector) => element.querySelector(selector);
+const root = $('.lora-shelf'),
+  cards = $('.lora-shelf > .cards'),
+  makings = $('.makings');
+const search = $('.search'),
+  base = $('.base');
 const TOOLS_FROM = 2;
-let library = null, version = '', wanted = parameters().get('lora') || '';
+let library = null,
+  version = '',
+  wanted = parameters().get('lora') || '';
 
-const copy = async word => {
-  try { await navigator.clipboard.writeText(word); toast(`“${word}” copied`); } catch { toast('The browser did not allow copying.'); }
+const copy = async (word) => {
+  try {
+    await navigator.clipboard.writeText(word);
+    toast(`“${word}” copied`);
+  } catch {
+    toast('The browser did not allow copying.');
+  }
 };
-const picture = (thumb, name) => thumb ? make('img', { class: 'thumb', src: thumb, alt: '', loading: 'lazy', decoding: 'async', width: 222, height: 222 }) : make('span', { class: 'thumb letter', 'aria-hidden': 'true', text: [...name][0] });
+const picture = (thumb, name) =>
+  thumb
+    ? make('img', { class: 'thumb', src: thumb, alt: '', loading: 'lazy', decoding: 'async', width: 222, height: 222 })
+    : make('span', { class: 'thumb letter', 'aria-hidden': 'true', text: [...name][0] });
 const opener = (id, name, label, thumb, lines, detail) => {
-  const button = make('button', { type: 'button', class: 'open', 'aria-label': label, onclick: () => tell('lora', detail) },
-    picture(thumb, name), make('b', { text: name, title: name }), ...lines.map(line => make('small', { text: line })));
+  const button = make(
+    'button',
+    { type: 'button', class: 'open', 'aria-label': label, onclick: () => tell('lora', detail) },
+    picture(thumb, name),
+    make('b', { text: name, title: name }),
+    ...lines.map((line) => make('small', { text: line })),
+  );
   button.dataset.id = id;
   return button;
 };
-const origin = lora => {
+const origin = (lora) => {
   if (!lora.run_id) return make('span', { class: 'origin', text: 'Imported' });
-  const link = make('button', { type: 'button', text: 'Its run', 'aria-label': `The run of ${lora.name}`, onclick: () => open_run(lora.run_id) });
-  return make('span', { class: 'origin', title: lora.dataset }, link, lora.dataset ? document.createTextNode(` · ${lora.dataset}`) : null);
+  const link = make('button', {
+    type: 'button',
+    text: 'Its run',
+    'aria-label': `The run of ${lora.name}`,
+    onclick: () => open_run(lora.run_id),
+  });
+  return make(
+    'span',
+    { class: 'origin', title: lora.dataset },
+    link,
+    lora.dataset ? document.createTextNode(` · ${lora.dataset}`) : null,
+  );
 };
-const card = lora => make('li', { class: 'card' },
-  opener(lora.lora_id, lora.name, `Open ${lora.name}`, lora.thumb, [lora.base_model, `${bytes(lora.bytes)} · ${ago(lora.created_at)}`], { lora_id: lora.lora_id }),
-  make('div', { class: 'about' }, origin(lora),
-    lora.trigger_word ? make('button', { type: 'button', class: 'trigger', text: lora.trigger_word, title: 'Copy the trigger word', 'aria-label': `Copy the trigger word ${lora.trigger_word}`, onclick: () => copy(lora.trigger_word) }) : null,
-    lora.tags.length ? make('span', { class: 'tags' }, ...lora.tags.map(tag => make('span', { class: 'chip', text: tag }))) : null));
-const making_card = making => make('li', { class: 'card' },
-  opener(making.run_id, making.name, `Compare the checkpoints of ${making.name}`, making.thumb,
-    [making.base_model, making.checkpoints === 1 ? '1 checkpoint' : `${making.checkpoints} checkpoints`], { run_id: making.run_id }));
+const card = (lora) =>
+  make(
+    'li',
+    { class: 'card' },
+    opener(
+      lora.lora_id,
+      lora.name,
+      `Open ${lora.name}`,
+      lora.thumb,
+      [lora.base_model, `${bytes(lora.bytes)} · ${ago(lora.created_at)}`],
+      { lora_id: lora.lora_id },
+    ),
+    make(
+      'div',
+      { class: 'about' },
+      origin(lora),
+      lora.trigger_word
+        ? make('button', {
+            type: 'button',
+            class: 'trigger',
+            text: lora.trigger_word,
+            title: 'Copy the trigger word',
+            'aria-label': `Copy the trigger word ${lora.trigger_word}`,
+            onclick: () => copy(lora.trigger_word),
+          })
+        : null,
+      lora.tags.length
+        ? make('span', { class: 'tags' }, ...lora.tags.map((tag) => make('span', { class: 'chip', text: tag })))
+        : null,
+    ),
+  );
+const making_card = (making) =>
+  make(
+    'li',
+    { class: 'card' },
+    opener(
+      making.run_id,
+      making.name,
+      `Compare the checkpoints of ${making.name}`,
+      making.thumb,
+      [making.base_model, making.checkpoints === 1 ? '1 checkpoint' : `${making.checkpoints} checkpoints`],
+      { run_id: making.run_id },
+    ),
+  );
 
-const matches = lora => {
+const matches = (lora) => {
   const text = [lora.name, lora.trigger_word, lora.note, lora.dataset, ...lora.tags].join(' ').toLowerCase();
-  return (!base.value || lora.base_model === base.value) && search.value.toLowerCase().split(/\s+/).every(word => text.includes(word));
+  return (
+    (!base.value || lora.base_model === base.value) &&
+    search.value
+      .toLowerCase()
+      .split(/\s+/)
+      .every((word) => text.includes(word))
+  );
 };
 const paint = () => {
   if (!library) return;
   const focused = root.contains(document.activeElement) ? document.activeElement.dataset.id : null;
-  const shown = library.loras.filter(matches), all = library.loras.length;
+  const shown = library.loras.filter(matches),
+    all = library.loras.length;
   cards.replaceChildren(...shown.map(card));
   makings.hidden = !library.makings.length;
   makings.querySelector('.cards').replaceChildren(...library.makings.map(making_card));
@@ -47,15 +118,21 @@ const paint = () => {
   if (focused) root.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
 };
 const offer_bases = () => {
-  const names = [...new Set(library.loras.map(lora => lora.base_model))].sort(), chosen = base.value;
-  base.replaceChildren(make('option', { value: '', text: 'Every base model' }), ...names.map(name => make('option', { value: name, text: name })));
+  const names = [...new Set(library.loras.map((lora) => lora.base_model))].sort(),
+    chosen = base.value;
+  base.replaceChildren(
+    make('option', { value: '', text: 'Every base model' }),
+    ...names.map((name) => make('option', { value: name, text: name })),
+  );
   base.value = names.includes(chosen) ? chosen : '';
   base.hidden = names.length < 2;
 };
 
 const refresh = poll({
   element: root,
-  failed: sentence => { $('.poll-notice').textContent = sentence; },
+  failed: (sentence) => {
+    $('.poll-notice').textContent = sentence;
+  },
   read: async () => {
     const news = await get(`/api/loras/library?since=${version}`);
     if (news) {
@@ -65,13 +142,18 @@ const refresh = poll({
       paint();
       tell('library', library);
     }
-    if (wanted) { tell('lora', { lora_id: wanted }); wanted = ''; }
+    if (wanted) {
+      tell('lora', { lora_id: wanted });
+      wanted = '';
+    }
     return 10000;
   },
 });
 search.addEventListener('input', paint);
 base.addEventListener('change', paint);
 window.addEventListener('atelier:loras-changed', refresh);
-window.addEventListener('atelier:lora-closed', event => root.querySelector(`[data-id="${event.detail}"]`)?.focus({ preventScroll: true }));
+window.addEventListener('atelier:lora-closed', (event) =>
+  root.querySelector(`[data-id="${event.detail}"]`)?.focus({ preventScroll: true }),
+);
 $('.train').addEventListener('click', () => open_tab('train'));
 $('.import').addEventListener('click', () => tell('import-loras'));

@@ -1,13 +1,23 @@
 // The tail of a run's log, read while it is open, with a search that leaves only the lines that match.
-const log_view = details => {
-  const pre = details.querySelector('pre'), search = details.querySelector('input'), found = details.querySelector('output');
+const log_view = (details) => {
+  const pre = details.querySelector('pre'),
+    search = details.querySelector('input'),
+    found = details.querySelector('output');
   const link = details.querySelector('a');
-  let run = null, text = '';
+  let run = null,
+    text = '';
 
   const show = () => {
-    const wanted = search.value.trim().toLowerCase(), lines = text.split('\n');
-    const kept = wanted ? lines.filter(line => line.toLowerCase().includes(wanted)) : lines;
-    const shown = kept.join('\n') || (wanted ? 'No line has that in it.' : run && !['queued', 'running', 'cancelling'].includes(run.status) ? 'It left no log.' : 'Nothing has been said yet.');
+    const wanted = search.value.trim().toLowerCase(),
+      lines = text.split('\n');
+    const kept = wanted ? lines.filter((line) => line.toLowerCase().includes(wanted)) : lines;
+    const shown =
+      kept.join('\n') ||
+      (wanted
+        ? 'No line has that in it.'
+        : run && !['queued', 'running', 'cancelling'].includes(run.status)
+          ? 'It left no log.'
+          : 'Nothing has been said yet.');
     const at_end = pre.scrollTop + pre.clientHeight > pre.scrollHeight - 24;
     if (pre.textContent !== shown) pre.textContent = shown;
     if (at_end) pre.scrollTop = pre.scrollHeight;
@@ -15,7 +25,8 @@ const log_view = details => {
   };
   const read = async () => {
     if (!details.open || !run) return;
-    const id = run.run_id, reply = await fetch(`/api/runs/${id}/log`, { signal: AbortSignal.timeout(20000) });
+    const id = run.run_id,
+      reply = await fetch(`/api/runs/${id}/log`, { signal: AbortSignal.timeout(20000) });
     if (!reply.ok || id !== run?.run_id) return;
     text = (await reply.text()).trimEnd();
     show();
@@ -24,8 +35,14 @@ const log_view = details => {
   details.addEventListener('toggle', () => read().catch(() => {}));
 
   return {
-    clear: () => { run = null; text = ''; search.value = ''; details.open = false; show(); },
-    follow: async opened => {
+    clear: () => {
+      run = null;
+      text = '';
+      search.value = '';
+      details.open = false;
+      show();
+    },
+    follow: async (opened) => {
       run = opened;
       link.href = `/api/runs/${run.run_id}/log`;
       link.download = `${run.name}-log.txt`;

@@ -1,23 +1,41 @@
 // The loss over the steps: a smoothed line over the raw one, values under the pointer, a linear or a logarithmic axis.
-const loss_curve = section => {
-  const HEIGHT = 236, LEFT = 50, RIGHT = 14, TOP = 16, BOTTOM = 28, LEAST = 1e-9;
-  const plot = section.querySelector('svg'), output = section.querySelector('output'), axis = section.querySelector('.axis');
-  let width = 600, scale = null, at = null, logarithmic = false, read_up_to = -1;
-  let steps = [], loss = [], rates = [], smooth = [];
+const loss_curve = (section) => {
+  const HEIGHT = 236,
+    LEFT = 50,
+    RIGHT = 14,
+    TOP = 16,
+    BOTTOM = 28,
+    LEAST = 1e-9;
+  const plot = section.querySelector('svg'),
+    output = section.querySelector('output'),
+    axis = section.querySelector('.axis');
+  let width = 600,
+    scale = null,
+    at = null,
+    logarithmic = false,
+    read_up_to = -1;
+  let steps = [],
+    loss = [],
+    rates = [],
+    smooth = [];
 
   const svg = (tag, attributes) => {
     const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
     for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
     return node;
   };
-  const height_of = value => logarithmic ? Math.log10(Math.max(LEAST, value)) : value;
-  const value_at = height => logarithmic ? 10 ** height : height;
-  const written = value => value < .01 ? value.toExponential(0) : value < .1 ? value.toFixed(3) : value.toFixed(2);
+  const height_of = (value) => (logarithmic ? Math.log10(Math.max(LEAST, value)) : value);
+  const value_at = (height) => (logarithmic ? 10 ** height : height);
+  const written = (value) =>
+    value < 0.01 ? value.toExponential(0) : value < 0.1 ? value.toFixed(3) : value.toFixed(2);
 
   // The first steps may be off by far: the axis leaves the top two in a hundred out.
   const span = () => {
-    const sorted = [...loss].sort((a, b) => a - b), least = logarithmic ? sorted.find(value => value > 0) ?? LEAST : Math.max(0, sorted[0]);
-    const high = height_of(sorted[Math.floor(sorted.length * .98)] || sorted.at(-1)), low = height_of(least), air = (high - low) * .08 || .04;
+    const sorted = [...loss].sort((a, b) => a - b),
+      least = logarithmic ? (sorted.find((value) => value > 0) ?? LEAST) : Math.max(0, sorted[0]);
+    const high = height_of(sorted[Math.floor(sorted.length * 0.98)] || sorted.at(-1)),
+      low = height_of(least),
+      air = (high - low) * 0.08 || 0.04;
     return { top: high + air, bottom: logarithmic ? low - air : Math.max(0, low - air) };
   };
   const draw = () => {
@@ -27,42 +45,64 @@ const loss_curve = section => {
     // One unit is one pixel, so that the letters keep their size on a phone.
     width = plot.parentElement.clientWidth || width;
     plot.setAttribute('viewBox', `0 0 ${width} ${HEIGHT}`);
-    if (steps.length < 2) { scale = null; return; }
-    const { top, bottom } = span(), first = steps[0], last = steps.at(-1);
-    const x = step => LEFT + (width - LEFT - RIGHT) * (step - first) / (last - first || 1);
-    const y = value => TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.min(1, Math.max(0, (height_of(value) - bottom) / (top - bottom || 1))));
+    if (steps.length < 2) {
+      scale = null;
+      return;
+    }
+    const { top, bottom } = span(),
+      first = steps[0],
+      last = steps.at(-1);
+    const x = (step) => LEFT + ((width - LEFT - RIGHT) * (step - first)) / (last - first || 1);
+    const y = (value) =>
+      TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.min(1, Math.max(0, (height_of(value) - bottom) / (top - bottom || 1))));
     scale = { x, y, first, last };
-    for (const part of [0, .5, 1]) {
-      const value = value_at(bottom + (top - bottom) * part), label = svg('text', { x: LEFT - 8, y: y(value) + 4, 'text-anchor': 'end' });
+    for (const part of [0, 0.5, 1]) {
+      const value = value_at(bottom + (top - bottom) * part),
+        label = svg('text', { x: LEFT - 8, y: y(value) + 4, 'text-anchor': 'end' });
       label.textContent = written(value);
       plot.append(svg('line', { class: 'grid-line', x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }), label);
     }
-    for (const [step, anchor] of [[first, 'start'], [last, 'end']]) {
+    for (const [step, anchor] of [
+      [first, 'start'],
+      [last, 'end'],
+    ]) {
       const label = svg('text', { x: x(step), y: HEIGHT - 8, 'text-anchor': anchor });
       label.textContent = step.toLocaleString();
       plot.append(label);
     }
     // More points than pixels are drawn by their mean.
     const stride = Math.max(1, Math.ceil(steps.length / width));
-    const line = values => {
+    const line = (values) => {
       let path = '';
       for (let index = 0; index < values.length; index += stride) {
-        const part = values.slice(index, index + stride), mean = part.reduce((sum, value) => sum + value, 0) / part.length;
+        const part = values.slice(index, index + stride),
+          mean = part.reduce((sum, value) => sum + value, 0) / part.length;
         path += `${path ? 'L' : 'M'}${x(steps[Math.min(index + stride, steps.length) - 1]).toFixed(1)} ${y(mean).toFixed(1)}`;
       }
       return path;
     };
     const smoothed = line(smooth);
-    plot.append(svg('path', { class: 'area', d: `${smoothed}L${x(last)} ${HEIGHT - BOTTOM}L${smoothed.slice(1).split(' ')[0]} ${HEIGHT - BOTTOM}Z` }),
-      svg('path', { class: 'raw', d: line(loss) }), svg('path', { class: 'smooth', d: smoothed }),
-      svg('line', { class: 'cursor', y1: TOP, y2: HEIGHT - BOTTOM, visibility: 'hidden' }), svg('circle', { class: 'spot', r: 4.5, visibility: 'hidden' }));
+    plot.append(
+      svg('path', {
+        class: 'area',
+        d: `${smoothed}L${x(last)} ${HEIGHT - BOTTOM}L${smoothed.slice(1).split(' ')[0]} ${HEIGHT - BOTTOM}Z`,
+      }),
+      svg('path', { class: 'raw', d: line(loss) }),
+      svg('path', { class: 'smooth', d: smoothed }),
+      svg('line', { class: 'cursor', y1: TOP, y2: HEIGHT - BOTTOM, visibility: 'hidden' }),
+      svg('circle', { class: 'spot', r: 4.5, visibility: 'hidden' }),
+    );
     if (at !== null && at < steps.length) show_at(at);
-    plot.setAttribute('aria-label', `Loss from ${smooth[0].toFixed(4)} at step ${first} to ${smooth.at(-1).toFixed(4)} at step ${last}`);
+    plot.setAttribute(
+      'aria-label',
+      `Loss from ${smooth[0].toFixed(4)} at step ${first} to ${smooth.at(-1).toFixed(4)} at step ${last}`,
+    );
   };
 
-  const show_at = index => {
+  const show_at = (index) => {
     at = index;
-    const cursor = plot.querySelector('.cursor'), spot = plot.querySelector('.spot');
+    const cursor = plot.querySelector('.cursor'),
+      spot = plot.querySelector('.spot');
     cursor.setAttribute('x1', scale.x(steps[index]));
     cursor.setAttribute('x2', scale.x(steps[index]));
     spot.setAttribute('cx', scale.x(steps[index]));
@@ -76,16 +116,17 @@ const loss_curve = section => {
     output.hidden = true;
     for (const part of ['.cursor', '.spot']) plot.querySelector(part)?.setAttribute('visibility', 'hidden');
   };
-  const point_at = event => {
+  const point_at = (event) => {
     if (!scale) return;
-    const box = plot.getBoundingClientRect(), place = (event.clientX - box.left) / box.width * width;
-    const wanted = scale.first + (place - LEFT) / (width - LEFT - RIGHT) * (scale.last - scale.first);
-    const index = steps.findIndex(step => step >= wanted);
+    const box = plot.getBoundingClientRect(),
+      place = ((event.clientX - box.left) / box.width) * width;
+    const wanted = scale.first + ((place - LEFT) / (width - LEFT - RIGHT)) * (scale.last - scale.first);
+    const index = steps.findIndex((step) => step >= wanted);
     show_at(index < 0 ? steps.length - 1 : index);
   };
   // By keyboard a fiftieth of the curve at a time, with Shift a single step.
   const MOVES = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
-  plot.addEventListener('keydown', event => {
+  plot.addEventListener('keydown', (event) => {
     if (!scale || !(event.key in MOVES)) return;
     event.preventDefault();
     const by = event.shiftKey ? 1 : Math.max(1, Math.round(steps.length / 50));
@@ -99,14 +140,22 @@ const loss_curve = section => {
     axis.setAttribute('aria-pressed', logarithmic);
     draw();
   });
-  new ResizeObserver(() => { if (plot.parentElement.clientWidth && plot.parentElement.clientWidth !== width) draw(); }).observe(plot.parentElement);
+  new ResizeObserver(() => {
+    if (plot.parentElement.clientWidth && plot.parentElement.clientWidth !== width) draw();
+  }).observe(plot.parentElement);
 
-  const forget = () => { steps = []; loss = []; rates = []; smooth = []; };
+  const forget = () => {
+    steps = [];
+    loss = [];
+    rates = [];
+    smooth = [];
+  };
   // A running mean that isn't held at the first value while there are few.
   const smoothed = () => {
-    const keep = loss.length < 200 ? .8 : loss.length < 1000 ? .92 : .98;
-    let sum = 0, weight = 0;
-    return loss.map(value => {
+    const keep = loss.length < 200 ? 0.8 : loss.length < 1000 ? 0.92 : 0.98;
+    let sum = 0,
+      weight = 0;
+    return loss.map((value) => {
       sum = keep * sum + (1 - keep) * value;
       weight = keep * weight + 1 - keep;
       return sum / weight;
@@ -114,11 +163,16 @@ const loss_curve = section => {
   };
 
   return {
-    clear: () => { forget(); read_up_to = -1; draw(); },
+    clear: () => {
+      forget();
+      read_up_to = -1;
+      draw();
+    },
     // Reads what is new of a run's curve; `is_open` tells whether it is still the one to show.
     read: async (run, is_open) => {
       if (run.step <= read_up_to || !run.step) return;
-      const last = steps.at(-1) ?? -1, news = await atelier.get(`/api/runs/${run.run_id}/curve?after=${last}`);
+      const last = steps.at(-1) ?? -1,
+        news = await atelier.get(`/api/runs/${run.run_id}/curve?after=${last}`);
       if (!is_open()) return;
       // A resumed run goes over steps again that were counted before it stopped.
       if (news.steps.length && news.steps.at(-1) < last) forget();

@@ -1,16 +1,32 @@
 const { make, poll, get, ago, STATUS, parameters, open_run, open_tab } = atelier;
-const root = element.querySelector('.run-list'), list = root.querySelector('ul'), empty = root.querySelector('.empty-state');
+const root = element.querySelector('.run-list'),
+  list = root.querySelector('ul'),
+  empty = root.querySelector('.empty-state');
 const GOING = ['queued', 'running', 'cancelling'];
-let version = '', runs = [], chosen = parameters().get('run') || '';
+let version = '',
+  runs = [],
+  chosen = parameters().get('run') || '';
 
-const row = run => {
-  const going = GOING.includes(run.status), share = run.steps ? 100 * run.step / run.steps : 0;
-  const state = run.status === 'running' && run.phase && run.phase !== 'training' ? atelier.capital(run.phase) : STATUS[run.status];
-  const link = make('a', { href: `?tab=runs&run=${run.run_id}`, 'aria-current': run.run_id === chosen ? 'true' : 'false' },
-    run.thumb ? make('img', { class: 'thumb', src: run.thumb, alt: '', loading: 'lazy' }) : make('span', { class: 'thumb' }),
+const row = (run) => {
+  const going = GOING.includes(run.status),
+    share = run.steps ? (100 * run.step) / run.steps : 0;
+  const state =
+    run.status === 'running' && run.phase && run.phase !== 'training' ? atelier.capital(run.phase) : STATUS[run.status];
+  const link = make(
+    'a',
+    { href: `?tab=runs&run=${run.run_id}`, 'aria-current': run.run_id === chosen ? 'true' : 'false' },
+    run.thumb
+      ? make('img', { class: 'thumb', src: run.thumb, alt: '', loading: 'lazy' })
+      : make('span', { class: 'thumb' }),
     make('b', { text: run.name }),
-    make('small', {}, make('i', { class: `dot ${run.status}` }), make('span', { text: `${state} · ${run.base_model} · ${ago(run.submitted_at)}` })),
-    going ? make('span', { class: 'meter' }, make('i', { style: `width:${share}%` })) : null);
+    make(
+      'small',
+      {},
+      make('i', { class: `dot ${run.status}` }),
+      make('span', { text: `${state} · ${run.base_model} · ${ago(run.submitted_at)}` }),
+    ),
+    going ? make('span', { class: 'meter' }, make('i', { style: `width:${share}%` })) : null,
+  );
   link.dataset.run = run.run_id;
   return make('li', {}, link);
 };
@@ -21,24 +37,29 @@ const paint = () => {
   empty.hidden = runs.length > 0;
   document.getElementById('run-columns')?.classList.toggle('none-yet', runs.length === 0);
 };
-const choose = run_id => {
+const choose = (run_id) => {
   chosen = run_id;
   document.getElementById('run-columns')?.classList.toggle('one-open', Boolean(parameters().get('run')));
   paint();
 };
 
-list.addEventListener('click', event => {
+list.addEventListener('click', (event) => {
   const link = event.target.closest('a');
   if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
   open_run(link.dataset.run);
 });
 empty.querySelector('button').addEventListener('click', () => open_tab('train'));
-window.addEventListener('atelier:run', event => { choose(event.detail); refresh(); });
+window.addEventListener('atelier:run', (event) => {
+  choose(event.detail);
+  refresh();
+});
 
 const refresh = poll({
   element: root,
-  failed: sentence => { root.querySelector('.poll-notice').textContent = sentence; },
+  failed: (sentence) => {
+    root.querySelector('.poll-notice').textContent = sentence;
+  },
   read: async () => {
     const news = await get(`/api/runs?since=${version}`);
     if (news) {
@@ -48,7 +69,7 @@ const refresh = poll({
       if (!chosen && runs.length) window.dispatchEvent(new CustomEvent('atelier:run', { detail: runs[0].run_id }));
       paint();
     }
-    return runs.some(run => GOING.includes(run.status)) ? 2000 : 8000;
+    return runs.some((run) => GOING.includes(run.status)) ? 2000 : 8000;
   },
 });
 choose(chosen);

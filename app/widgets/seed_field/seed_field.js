@@ -1,9 +1,12 @@
-const root = element.querySelector('.seed-field'), input = root.querySelector('input'), lock = root.querySelector('.lock');
-const SEEDS = 2n ** 64n, DRAWN = 1e10; // those drawn are short enough to read and to type
+const root = element.querySelector('.seed-field'),
+  input = root.querySelector('input'),
+  lock = root.querySelector('.lock');
+const SEEDS = 2n ** 64n,
+  DRAWN = 1e10; // those drawn are short enough to read and to type
 
-const is_seed = text => /^\d{1,20}$/.test(text) && BigInt(text) < SEEDS;
+const is_seed = (text) => /^\d{1,20}$/.test(text) && BigInt(text) < SEEDS;
 const draw = () => String(Math.floor(Math.random() * DRAWN));
-const newest = () => atelier.recent_runs?.().find(run => run.seed)?.seed || '';
+const newest = () => atelier.recent_runs?.().find((run) => run.seed)?.seed || '';
 const paint = () => {
   const seed = String(props.value ?? '').trim();
   if (input.value.trim() !== seed) input.value = seed;
@@ -11,13 +14,16 @@ const paint = () => {
   lock.title = seed ? 'Kept: press for a new seed each time' : 'Keep the seed of the newest pictures';
   input.setAttribute('aria-invalid', String(Boolean(seed) && !is_seed(seed)));
 };
-const set = seed => { props.value = seed; paint(); };
-const step = by => {
+const set = (seed) => {
+  props.value = seed;
+  paint();
+};
+const step = (by) => {
   const seed = String(props.value ?? '').trim() || newest() || draw();
   if (is_seed(seed)) set(String((BigInt(seed) + by + SEEDS) % SEEDS));
 };
 input.addEventListener('input', () => set(input.value.trim()));
-input.addEventListener('keydown', event => {
+input.addEventListener('keydown', (event) => {
   if (event.key !== 'ArrowUp' && event.key !== 'ArrowDown') return;
   event.preventDefault();
   step(event.key === 'ArrowUp' ? 1n : -1n);
