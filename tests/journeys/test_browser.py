@@ -19,7 +19,7 @@ def open_tab(page: Page, name: str) -> None:
 def test_pictures_become_a_lora_and_the_lora_makes_pictures(page: Page, address: str) -> None:
     page.goto(address)
     page.get_by_role("button", name=re.compile("sample pictures", re.IGNORECASE)).click(timeout=SHORT)
-    expect(page.get_by_text("12 pictures")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("12 pictures", exact=True)).to_be_visible(timeout=SHORT)
     page.get_by_label("Name", exact=True).fill("Zorbot")
     page.get_by_role("spinbutton", name=re.compile("Steps")).first.fill("20")
     page.get_by_role("button", name="Start training").click()
@@ -50,7 +50,7 @@ def test_pictures_become_a_lora_and_the_lora_makes_pictures(page: Page, address:
 
 def test_a_training_that_cannot_be_says_why(page: Page, address: str) -> None:
     page.goto(address)
-    expect(page.get_by_text("12 pictures")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("12 pictures", exact=True)).to_be_visible(timeout=SHORT)
     page.get_by_label("Name", exact=True).fill("a/b")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text("contains '/'; leave that character out.")).to_be_visible(timeout=SHORT)

@@ -138,7 +138,7 @@ def press(visitor: Visitor, page: Page) -> None:
     page.get_by_label("Password").fill(PLANTED["ATELIER_PASSWORD"])
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name=re.compile("sample pictures", re.IGNORECASE)).click(timeout=SHORT)
-    expect(page.get_by_text("12 pictures")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("12 pictures", exact=True)).to_be_visible(timeout=SHORT)
     page.get_by_label("Name", exact=True).fill("Planted")
     page.get_by_role("spinbutton", name=re.compile("Steps")).first.fill("10")
     page.get_by_role("button", name="Start training").click()
