@@ -48,7 +48,7 @@ def test_the_app_image_starts_the_studio(storage_settings: Settings, tmp_path: P
             )
             page = client.get("/", headers={"accept": "text/html"})
             assert "Try it with the sample pictures" in page.text
-            assert client.get("/api/runs").json()["runs"] == []
+            assert client.get("/api/runs").is_success
     finally:
         studio.send_signal(signal.SIGTERM)
         assert studio.wait(40) == 0

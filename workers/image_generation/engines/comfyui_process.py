@@ -104,7 +104,7 @@ class ComfyUIProcess:
     async def _start(self, command: Sequence[str | Path], timeout_s: float) -> None:
         await asyncio.to_thread(_make_folders, self.folder)
         # Nobody reads its input's end: after a kill -9 of ours only the guard would end it.
-        self._guard = await asyncio.to_thread(Guard)
+        self._guard = Guard()  # in a thread, a cancel would leave it behind
         self._child = await start_child(
             command,
             # It has a package named `app`, as we do: its folder and its search path are its own.
