@@ -11,10 +11,9 @@ run: .venv/studio
 demo: .venv/studio
 	$(BIN)/atelier demo
 
-# The journeys come last and one at a time: each has a studio, a browser and a training of its own.
+# Two at a time: much of a journey is waiting. A file's tests stay together, as they share a studio.
 test: .venv/developer browser lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore tests/journeys
-	$(BIN)/python -m pytest tests/journeys
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/developer
 	$(BIN)/ruff check
