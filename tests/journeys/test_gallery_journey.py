@@ -34,7 +34,8 @@ def pictures(page: Page, address: str) -> Locator:
         prompt.press("Control+Enter")
         expect(page.locator(".image-feed article").first.locator("img")).to_have_count(4, timeout=LONG)
         page.goto(f"{address}/?tab=gallery&q=apple")
-    expect(wall.nth(1)).to_be_visible(timeout=SHORT)
+    # The wall looks again every ten seconds; what was made just now may come with the second look.
+    expect(wall.nth(1)).to_be_visible(timeout=LONG)
     return wall
 
 
