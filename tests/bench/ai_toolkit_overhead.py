@@ -3,6 +3,9 @@
 Run it as `python -m tests.bench.ai_toolkit_overhead CHECKOUT --python PYTHON`: where ai-toolkit lies, and the Python
 that can run it. Bare is `python run.py config.json` with nobody looking on; through the worker is a request to the
 local machine, from submission to result: queue, RunPod's SDK, fetching the pictures, ai-toolkit, uploads, publications.
+On a machine whose own speed wavers, the ratio of two short runs says little. So each pair also prints what of ours can
+be seen without comparing: the seconds before ai-toolkit is started and after it has ended, and the processor time that
+everything but ai-toolkit took meanwhile, which is what training on the same cores could lose.
 """
 
 import argparse
@@ -13,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 from app.local_machine import LocalMachine
 from backend.base_models import load_base_model, weights_folder
@@ -51,19 +56,60 @@ def bare_s(asked: argparse.Namespace, job: EngineJob) -> float:
     return time.monotonic() - since
 
 
+class Ours:
+    """Watches this process's descendants while ai-toolkit, one of them, comes and goes."""
+
+    def __init__(self) -> None:
+        self._since, self._took_before = time.time(), _processor_s()
+        self._toolkit: psutil.Process | None = None
+        self._ended_at = self._since
+
+    def look(self) -> None:
+        """Note whether ai-toolkit is there. Cheap once it is, for what we take it can't have."""
+        if self._toolkit is None:
+            self._toolkit = next(filter(_is_toolkit, psutil.Process().children(recursive=True)), None)
+        elif self._toolkit.is_running() and self._toolkit.status() != psutil.STATUS_ZOMBIE:
+            self._ended_at = time.time()
+
+    def told(self) -> str:
+        """Return what was seen, in words."""
+        assert self._toolkit
+        before_s, after_s = self._toolkit.create_time() - self._since, time.time() - self._ended_at
+        return (
+            f"before ai-toolkit {before_s:.1f} s, after it {after_s:.1f} s; all else took "
+            f"{_processor_s() - self._took_before:.1f} s of a processor, of which the machine has {os.cpu_count()}"
+        )
+
+
+def _processor_s() -> float:
+    """Return what this process and its descendants have computed, less ai-toolkit."""
+    took = 0.0
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        if not _is_toolkit(process):
+            times = process.cpu_times()
+            took += times.user + times.system
+    return took
+
+
+def _is_toolkit(process: psutil.Process) -> bool:
+    return "run.py" in process.cmdline()
+
+
 def worker_s(
     studio: Studio, storage: Storage, dataset_id: str, steps: int, save_every: int
-) -> tuple[float, dict[str, float]]:
-    """Return the seconds from submission to result, and those of each phase."""
-    since = time.monotonic()
+) -> tuple[float, dict[str, float], str]:
+    """Return the seconds from submission to result, those of each phase, and what was seen of us meanwhile."""
+    since, ours = time.monotonic(), Ours()
     run_id = studio.training.start(OWNER, dataset_id, ID, **WISHES, steps=steps, save_every=save_every)
     while not (state := studio.runs.state(OWNER, run_id)).ended:
         assert time.monotonic() - since < PATIENCE_S
-        time.sleep(0.25)
+        for _ in range(10):
+            ours.look()
+            time.sleep(0.1)
     assert state.status == "done", state.failure
     seconds = time.monotonic() - since
     result = storage.loras.get_message(RunKeys(OWNER, run_id).result, TrainingResult)
-    return seconds, {phase.phase: phase.seconds for phase in result.phases}
+    return seconds, {phase.phase: phase.seconds for phase in result.phases}, ours.told()
 
 
 def job_for(
@@ -120,10 +166,11 @@ def measure(asked: argparse.Namespace, folder: Path) -> float:
         ratios = []
         for _ in range(asked.pairs):
             bare = bare_s(asked, job)
-            ours, phases = worker_s(studio, storage, dataset_id, asked.steps, asked.save_every)
+            ours, phases, seen = worker_s(studio, storage, dataset_id, asked.steps, asked.save_every)
             ratios.append(ours / bare)
             told = ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in phases.items())
-            print(f"bare {bare:.1f} s, through the worker {ours:.1f} s ({told}): {ours / bare:.3f}", flush=True)
+            print(f"bare {bare:.1f} s, through the worker {ours:.1f} s ({told}): {ours / bare:.3f}")
+            print(f"  {seen}", flush=True)
     finally:
         studio.close()
         machine.stop()
