@@ -8,7 +8,7 @@ from app.api import offer
 from app.routes import routes
 from app.tabs import compare, gallery, generate, loras, runs, train
 from app.tabs.choices import QUICK
-from app.theme import FAVICON, SCRIPT, STYLESHEET, studio_theme
+from app.theme import FAVICON, SCRIPT, STYLESHEETS, studio_theme
 from app.widgets import stylesheets
 from app.widgets.account_sheet import account_sheet
 from app.widgets.generate_mode import generate_mode
@@ -82,7 +82,7 @@ def launch_options(studio: Studio) -> dict[str, Any]:
 
 def _head() -> str:
     """Return our own css and script. Gradio rewrites the selectors of css given as `css_paths`, and breaks some."""
-    shell = STYLESHEET.read_text(encoding="utf-8")
+    shell = "\n".join(path.read_text(encoding="utf-8") for path in STYLESHEETS)
     # Within the container a widget's rule weighs more than Gradio's reset of every button.
     widgets = "\n".join(path.read_text(encoding="utf-8") for path in stylesheets())
     script = SCRIPT.read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
 
 THEME_FOLDER = Path(__file__).parents[1] / "assets" / "theme"
-STYLESHEET = THEME_FOLDER / "atelier.css"
+STYLESHEETS = [THEME_FOLDER / f"{name}.css" for name in ("tokens", "shell", "gradio", "parts")]
 SCRIPT = THEME_FOLDER / "atelier.js"
 FAVICON = THEME_FOLDER / "favicon.svg"
 
