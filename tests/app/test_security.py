@@ -147,3 +147,11 @@ def test_what_gradio_cannot_read_is_refused(client: TestClient) -> None:
             reply = client.post(path, content=body, headers=headers)
             assert reply.status_code in (400, 422), (path, body[:20], reply.text)
             assert len(reply.content) < 300
+
+
+def test_a_lora_is_sent_as_it_is(client: TestClient, storage: Storage) -> None:
+    key = f"loras/{LOCAL_OWNER}/train-1/zorbot.safetensors"
+    storage.loras.put(key, b"zorbot" * 1000)
+    lora = client.get(f"/media/loras/{key}", headers={"accept-encoding": "gzip"})
+    assert "content-encoding" not in lora.headers
+    assert lora.content == b"zorbot" * 1000

@@ -17,7 +17,8 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def test_pictures_become_a_lora_and_the_lora_makes_pictures(page: Page, address: str) -> None:
-    page.goto(address)
+    page_itself = page.goto(address)
+    assert page_itself and page_itself.header_value("content-encoding") == "gzip"  # half a megabyte of text
     page.get_by_role("button", name=re.compile("sample pictures", re.IGNORECASE)).click(timeout=SHORT)
     expect(page.get_by_text("12 pictures", exact=True)).to_be_visible(timeout=SHORT)
     page.get_by_label("Name", exact=True).fill("Zorbot")
