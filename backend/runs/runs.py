@@ -113,12 +113,18 @@ class Runs:
     def cancel(self, owner: str, run_id: RunId) -> None:
         """Ask for a run to be stopped; one that has ended is left alone."""
         state, keys = self.state(owner, run_id), RunKeys(owner, run_id)
-        submission = self._submissions.of(keys, state.request.attempt)
-        if state.ended or submission is None:
+        if state.ended:
             return
-        self._endpoints[state.kind].cancel(submission.job_id)
+        attempt = state.request.attempt
+        submission = self._submissions.of(keys, attempt)
+        # Two, where RunPod's answer was lost and it was asked again; or one that only its worker has named.
+        jobs = {submission.job_id if submission else "", state.job_at_work} - {""}
+        for job_id in jobs:
+            self._endpoints[state.kind].cancel(job_id)
+        if jobs and submission is None:
+            self._submissions.note(keys, attempt, state.job_at_work)
         # Noted only now: what RunPod refused to cancel must not be shown as stopping.
-        self._submissions.ask(keys, submission.attempt, cancelled=True)
+        self._submissions.ask(keys, attempt, cancelled=True)
 
     def ask(self, owner: str, run_id: RunId, wish: Wish) -> None:
         """Ask a training that goes on for a checkpoint or for samples now. Raises InvalidRequest where none can be."""

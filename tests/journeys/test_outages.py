@@ -113,6 +113,13 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
     expect(notice).to_have_text("", timeout=LONG)
     goes_on(before)
 
+    space.storage.hold()
+    expect(notice).to_contain_text("Storage does not answer", timeout=SHORT)
+    before = step.inner_text()
+    space.storage.release()
+    expect(notice).to_have_text("", timeout=LONG)
+    goes_on(before)
+
     space.runpod.cut()
     expect(notice).to_contain_text("training endpoint does not answer", timeout=SHORT)
     # What the worker stores is still to be seen: it doesn't go by way of RunPod.
