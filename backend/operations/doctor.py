@@ -125,7 +125,9 @@ def _images(settings: Settings, given: dict[str, str]) -> Iterator[Finding]:
         well = image.split("/")[-1].split(":")[0] == images[name].split("/")[-1].split(":")[0]
         yield Finding(f"Image for {name}", well, image if well else f"It runs {image}: run `atelier deploy`.")
         if not endpoint.get("networkVolumes"):
-            yield Finding(f"Volume for {name}", False, "None is attached: each worker downloads 34 GB anew.")
+            said = "None is attached: each worker downloads the base model anew, 34 GB for FLUX.1"
+            room = f", onto a disk of {endpoint['disk']} GB" if endpoint.get("disk") else ""
+            yield Finding(f"Volume for {name}", False, f"{said}{room}. Run `atelier deploy`.")
 
 
 def _this_computer(settings: Settings) -> Iterator[Finding]:
