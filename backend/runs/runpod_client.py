@@ -18,7 +18,7 @@ ENDED: frozenset[JobStatus] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TI
 _ATTEMPTS = 4
 _WAIT_S = (0.5, 1.0, 2.0)
 # A page gives up after 30 s, so what is there and says nothing is asked no more than twice.
-_TIMEOUT_S, _STATUS_TIMEOUT_S = 12.0, 8.0
+_TIMEOUT_S, _STATUS_TIMEOUT_S = 12.0, 5.0
 _SILENCES = 2
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 MAX_PAYLOAD_BYTES = 10 * 2**20  # RunPod's limit for /run
