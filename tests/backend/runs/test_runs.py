@@ -191,6 +191,21 @@ def test_another_studio_sees_that_a_run_is_stopping_and_a_retry_is_not(
     restarted.close()
 
 
+def test_a_run_that_is_started_again_twice_at_once_is_started_once(
+    runs: Runs, runpod: RunPodServer, storage: Storage, settings: Settings, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    run_id = str(training.run_id)
+    storage.loras.put_message(keys_of(training).failure, failure(run_id))
+    other = Runs(storage, {"train": Endpoint(settings, "t", "training")})
+    assert other.state(training.owner, run_id).status == "failed"
+    runs.retry(training.owner, run_id)
+    other.retry(training.owner, run_id)
+    assert len(runpod.jobs) == 2
+    assert status_of(other, training) == "queued"
+    other.close()
+
+
 def test_what_is_asked_of_a_training_is_counted_for_its_worker(
     runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
 ) -> None:

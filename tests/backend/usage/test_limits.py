@@ -279,6 +279,21 @@ def test_a_run_that_passes_the_cap_is_stopped_and_says_why(
     assert state.failure.message == "Stopped: you have used $1.03 of $1.00 today."
 
 
+def test_a_run_that_cannot_be_stopped_keeps_no_other_going(
+    start: Start, storage: Storage, owner: str, runpod: RunPodServer
+) -> None:
+    studio, requests = start(dollars_a_day=1.0), [training(owner), training(owner)]
+    for request in requests:
+        studio.runs.submit(request)
+    runpod.jobs["job1"]["status"] = runpod.jobs["job2"]["status"] = "IN_PROGRESS"
+    for request in requests:
+        at_work(storage, request, seconds=3700)
+    for kept, stopped in (("job1", "job2"), ("job2", "job1")):
+        runpod.keeps, runpod.cancelled = {kept}, []
+        studio.spending_watch.look()
+        assert runpod.cancelled == [stopped]
+
+
 def test_storage_is_counted_and_bounded(start: Start, storage: Storage, owner: str) -> None:
     storage.loras.put(f"datasets/{owner}/x/picture.png", bytes(2**20))
     storage.outputs.put(f"images/{owner}/x.png", bytes(2**20))
@@ -292,6 +307,10 @@ def test_storage_is_counted_and_bounded(start: Start, storage: Storage, owner: s
     everybody = studio.usage.stock_of_everybody()
     assert everybody
     assert everybody[owner].bytes == 2 * 2**20
+    studio.usage.note_stored(owner, 2**19)
+    everybody = studio.usage.stock_of_everybody()
+    assert everybody
+    assert everybody[owner].bytes == 2 * 2**20 + 2**19
 
 
 def test_a_full_store_takes_neither_uploads_nor_runs(start: Start, storage: Storage, owner: str) -> None:
