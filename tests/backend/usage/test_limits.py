@@ -282,7 +282,7 @@ def test_a_run_that_passes_the_cap_is_stopped_and_says_why(
 def test_a_run_that_cannot_be_stopped_keeps_no_other_going(
     start: Start, storage: Storage, owner: str, runpod: RunPodServer
 ) -> None:
-    studio, requests = start(dollars_a_day=1.0), [training(owner), training(owner)]
+    studio, requests = start(dollars_a_day=2.0), [training(owner), training(owner)]
     for request in requests:
         studio.runs.submit(request)
     runpod.jobs["job1"]["status"] = runpod.jobs["job2"]["status"] = "IN_PROGRESS"
