@@ -279,6 +279,23 @@ def test_a_run_that_passes_the_cap_is_stopped_and_says_why(
     assert state.failure.message == "Stopped: you have used $1.03 of $1.00 today."
 
 
+def test_a_grid_is_one_run_under_way_and_each_cell_a_picture(start: Start, owner: str) -> None:
+    studio = start(running_jobs=1, pictures_a_day=9)
+
+    def draw(grid_id: str) -> None:
+        studio.runs.submit(picture(owner).model_copy(update={"grid_id": grid_id}))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(draw, ["8204017455447-becd470c"] * 8))
+    used = studio.usage.spent_by(owner)
+    assert (used.running_jobs, used.pictures_today) == (1, 8)
+    with pytest.raises(LimitReached, match="You have 1 of 1 runs under way"):
+        draw("8204017455447-00000000")
+    draw("8204017455447-becd470c")
+    with pytest.raises(LimitReached, match="used 9 of 9 pictures"):
+        draw("8204017455447-becd470c")
+
+
 def test_a_run_that_cannot_be_stopped_keeps_no_other_going(
     start: Start, storage: Storage, owner: str, runpod: RunPodServer
 ) -> None:
