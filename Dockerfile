@@ -32,9 +32,10 @@ ARG PIP_EXTRA_INDEX_URL=
 RUN pip install --no-cache-dir "torch==2.13.0" \
     && pip install --no-cache-dir --constraint constraints.txt --editable ".[local]"
 # Open to everybody, each with things of their own and little of it: all share one computer, which forgets at each start.
+# Two runs at a time, so that a checkpoint can be prompted with while its training goes on.
 ENV PUBLIC=true \
-    ATELIER_MAX_RUNNING_JOBS=1 \
-    ATELIER_MAX_RUNNING_JOBS_IN_ALL=4 \
+    ATELIER_MAX_RUNNING_JOBS=2 \
+    ATELIER_MAX_RUNNING_JOBS_IN_ALL=6 \
     ATELIER_MAX_PICTURES_A_DAY=20 \
     ATELIER_MAX_PICTURES_A_DAY_IN_ALL=400 \
     ATELIER_MAX_STORAGE_GB=0.25 \

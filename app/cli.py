@@ -81,9 +81,9 @@ def doctor(
     ] = "",
 ) -> None:
     """Check keys, buckets, endpoints, images and licences from here. Each line is ok or says what to do."""
-    from app.doctor import all_is_well
+    from app.doctor import all_is_well, origin_of
 
-    if not all_is_well(Settings(), address.rstrip("/")):
+    if not all_is_well(Settings(), origin_of(address) if address else ""):
         raise typer.Exit(1)
 
 

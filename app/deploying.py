@@ -10,7 +10,7 @@ from backend.settings import Settings
 
 _SIGNS = {"create": "+ make  ", "update": "~ change", "keep": "= as is "}
 _DONE = {"create": "made", "update": "changed"}
-_FOR_THE_SPACE = ("R2_ACCOUNT_ID", "R2_LORA_BUCKET", "R2_OUTPUT_BUCKET")
+_FOR_THE_SPACE = ("R2_ACCOUNT_ID", "R2_ENDPOINT_URL", "R2_LORA_BUCKET", "R2_OUTPUT_BUCKET")
 _SECRETS = ("RUNPOD_API_KEY", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "HF_TOKEN")
 
 
@@ -50,7 +50,8 @@ def _print_variables(ids: dict[str, str], settings: Settings) -> None:
     print(f"  RUNPOD_TRAINING_ENDPOINT_ID={ids['training endpoint']}")
     print(f"  RUNPOD_IMAGE_GENERATION_ENDPOINT_ID={ids['image generation endpoint']}")
     for name in _FOR_THE_SPACE:
-        print(f"  {name}={getattr(settings, name.lower())}")
+        if value := getattr(settings, name.lower()):
+            print(f"  {name}={value}")
     used = [name for name in _SECRETS if getattr(settings, name.lower())]
     print(f"Secrets, with the values you used here: {', '.join(used)}.")
     print("And the secret SESSION_SECRET: any long random text, so that a restart signs nobody out.")

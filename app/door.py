@@ -14,7 +14,7 @@ from app.sign_in import Person, SignIn
 from backend.errors import Forbidden
 
 # Nobody's things: what a page looks like, whether the studio is up, and the way in.
-_OPEN = frozenset({"/healthz", "/readyz", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events", "/login"})
+_OPEN = frozenset({"/healthz", "/readyz", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events"})
 _OPEN_FOLDERS = ("/static/", "/assets/", "/login/")
 # What of Gradio the studio uses. The rest stays shut: files by path, streams, its proxy, its own history of runs.
 _PAGES = frozenset({"/", "/config", "/theme.css", "/manifest.json", "/pwa_icon", "/logout", "/metrics"})
@@ -36,6 +36,8 @@ class Door:
     def __init__(self, app: ASGIApp, sign_in: SignIn) -> None:
         self._app = app
         self._sign_in = sign_in
+        # Gradio has a /login of its own, which would take a form of any size from anybody.
+        self._open = _OPEN | {route.path for route in sign_in.routes}
         self._sessions: OrderedDict[str, str] = OrderedDict()  # whose each of Gradio's sessions is
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +48,7 @@ class Door:
         request = Request(scope)
         # A collector has no session; what it carries instead is checked at the route.
         by_token = scope["path"] == _METRICS and "authorization" in request.headers
-        if by_token or scope["path"] in _OPEN or scope["path"].startswith(_OPEN_FOLDERS):
+        if by_token or scope["path"] in self._open or scope["path"].startswith(_OPEN_FOLDERS):
             return await self._app(scope, receive, send)
         try:
             person = self._sign_in.person(request)

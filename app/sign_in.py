@@ -9,6 +9,7 @@ import hmac
 import secrets
 import time
 from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import parse_qsl
 
 from itsdangerous import BadSignature, TimestampSigner
 from pydantic import SecretStr, TypeAdapter, ValidationError
@@ -17,10 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from app.arriving import pieces
 from app.pages import own_page
 from app.session import LOCAL_OWNER, Account
 from backend.contract import Owner
-from backend.errors import AtelierError, Forbidden
+from backend.errors import AtelierError, Forbidden, InvalidRequest
 from backend.loras.hub import HubAccess
 from backend.settings import Settings
 
@@ -29,6 +31,7 @@ _COOKIE = "atelier"
 _STAY_S = 14 * 24 * 3600
 _VISITOR_STAY_S = 365 * 24 * 3600
 _WRONG_PASSWORD_WAIT_S = 1.0
+_MOST_FORM_BYTES = 2**20
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 # Either is enough to create a repository.
 _HUB_SCOPES = frozenset({"contribute-repos", "manage-repos"})
@@ -127,8 +130,10 @@ class Password:
         return own_page("Sign in", problem, 401, form="password")
 
     async def _log_in(self, request: Request) -> Response:
-        async with request.form(max_files=0, max_fields=10, max_part_size=4096) as form:
-            given = str(form.get("password", ""))
+        try:
+            given = await _password_in(request)
+        except InvalidRequest as error:
+            return JSONResponse({"error": str(error)}, 413)
         wants_page = "text/html" in request.headers.get("accept", "")
         if not hmac.compare_digest(_digest(given), _digest(self._password)):
             await asyncio.sleep(_WRONG_PASSWORD_WAIT_S)  # no use guessing
@@ -180,6 +185,12 @@ class HuggingFace:
         visitor = f"visitor-{secrets.token_hex(16)}"
         cookie = _cookie(request, self._signer.sign(visitor), _VISITOR_STAY_S, framed=True)
         return Person(visitor, cookie=cookie, account=Account(sign_in=_SIGN_IN))
+
+
+async def _password_in(request: Request) -> str:
+    """Return what a form says. Anybody may send one, and Starlette would take it whole however long it is."""
+    body = b"".join([piece async for piece in pieces(request, _MOST_FORM_BYTES)])
+    return dict(parse_qsl(body.decode(errors="replace"))).get("password", "")
 
 
 def _hub_access(info: dict[str, Any]) -> HubAccess:

@@ -102,5 +102,7 @@ def _area(path: str, status: int) -> str:
 def _tell(scope: Scope, status: int, seconds: float) -> None:
     if status < 500 and seconds < _SLOW_S and scope["method"] in ("GET", "HEAD"):
         return
-    said = {"method": scope["method"], "path": scope["path"], "status": status, "seconds": round(seconds, 3)}
+    # As it was sent: decoded it could hold a line's end, and make up lines of its own.
+    path = (scope.get("raw_path") or b"").decode("latin-1")
+    said = {"method": scope["method"], "path": path, "status": status, "seconds": round(seconds, 3)}
     _log.log(logging.INFO if status < 500 else logging.WARNING, "%(method)s %(path)s %(status)s", said, extra=said)

@@ -15,7 +15,7 @@ import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
 from pydantic import ValidationError
 
 from backend.contract import Message
@@ -25,6 +25,9 @@ from backend.settings import Settings
 PRESIGNED_S = 2 * 3600  # whoever has the address has the object, so not for longer than a page is looked at
 # With the SDK's pauses, up to 20 s long, an outage is outlasted of some five seconds, or of two minutes and more.
 _ATTEMPTS, _PATIENT_ATTEMPTS = 5, 14
+# A page gives up after 30 s: it has to be told before that a storage is there and says nothing.
+_SILENT_S, _PATIENTLY_SILENT_S = 10, 60
+_SILENCES = 2
 _TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 _CONTENT_TYPES = {
     ".json": "application/json",
@@ -246,14 +249,22 @@ class Storage:
                 retries={"mode": "standard", "total_max_attempts": _PATIENT_ATTEMPTS if patient else _ATTEMPTS},
                 max_pool_connections=32,
                 connect_timeout=5,
-                read_timeout=60 if patient else 15,
+                read_timeout=_PATIENTLY_SILENT_S if patient else _SILENT_S,
                 tcp_keepalive=True,
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
         )
+        if not patient:
+            client.meta.events.register_first("needs-retry.s3", _give_up_on_silence)
         self.loras = Bucket(client, settings.r2_lora_bucket)
         self.outputs = Bucket(client, settings.r2_output_bucket)
+
+
+def _give_up_on_silence(attempts: int, caught_exception: Exception | None, **_: Any) -> None:
+    """Raise what the SDK would try again: each attempt at what hangs takes its time, where a refusal takes none."""
+    if attempts >= _SILENCES and isinstance(caught_exception, (ConnectTimeoutError, ReadTimeoutError)):
+        raise caught_exception
 
 
 class _AlreadyThere(Exception):

@@ -1,6 +1,7 @@
 """The far ends that tests use: the real S3 server, and the real machine with both its workers."""
 
 import asyncio
+import contextlib
 import secrets
 import threading
 from collections.abc import Coroutine, Iterator
@@ -35,16 +36,23 @@ class LoopThread:
         self._loop.close()
 
 
+@contextlib.contextmanager
+def object_store(folder: Path) -> Iterator[Settings]:
+    """Yield settings that lead to a real S3 server of one's own, with nothing in it."""
+    loop = LoopThread()
+    store = ObjectStore(folder / "store")
+    loop.run(store.start())
+    variables = store.environment | {"ATELIER_HOME": str(folder / "home")}
+    yield Settings.model_validate({name.lower(): value for name, value in variables.items()})
+    loop.run(store.stop())
+    loop.close()
+
+
 @pytest.fixture(scope="session")
 def storage_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings that lead to a real S3 server, one for the session."""
-    loop = LoopThread()
-    store = ObjectStore(tmp_path_factory.mktemp("store"))
-    loop.run(store.start())
-    home = {"ATELIER_HOME": str(tmp_path_factory.mktemp("home"))}
-    yield Settings.model_validate({name.lower(): value for name, value in (store.environment | home).items()})
-    loop.run(store.stop())
-    loop.close()
+    with object_store(tmp_path_factory.mktemp("storage")) as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextConfig
 
 ROOT = Path(__file__).parents[1]
 TOKENIZERS = ROOT / "assets" / "base_models" / "tiny-flux" / "snapshot"
@@ -62,10 +66,27 @@ def write_micro_base_model(root: Path) -> None:
     subprocess.run([sys.executable, "-m", "tests.micro_model", root], check=True, cwd=ROOT, timeout=120)
 
 
+def minute_clip(layers: int) -> "CLIPTextConfig":
+    """Return what a text encoder is made of that reads the tiny FLUX's first tokenizer."""
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=1764,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        projection_dim=32,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+
+
 def _write(folder: Path) -> None:
     import torch
     from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
-    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+    from transformers import CLIPTextModel, T5Config, T5EncoderModel
 
     torch.manual_seed(0)
     snapshot = folder / "snapshot"
@@ -97,18 +118,7 @@ def _write(folder: Path) -> None:
         shift_factor=0.0,
         scaling_factor=1.0,
     ).save_pretrained(snapshot / "vae")
-    clip = CLIPTextConfig(
-        vocab_size=1764,
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        projection_dim=32,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    CLIPTextModel(clip).save_pretrained(snapshot / "text_encoder")
+    CLIPTextModel(minute_clip(layers=1)).save_pretrained(snapshot / "text_encoder")
     t5 = T5Config(
         vocab_size=1536, d_model=32, d_kv=16, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
     )

@@ -2,67 +2,48 @@
 
 import asyncio
 import os
-import signal
-import socket
-import subprocess
 import time
 from pathlib import Path
 
 import httpx
 
-from backend.settings import Settings
+from backend.runs.runpod_client import ENDED
+from tests.conftest import object_store
 from tests.image import ROOT, Image
+from tests.served import ServedStudio
 from workers.local.machine import Machine
 from workers.local.worker_process import WorkerPlan
 
-ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
-
-def test_the_app_image_starts_the_studio(storage_settings: Settings, tmp_path: Path) -> None:
+def test_the_app_image_starts_the_studio(tmp_path: Path) -> None:
     image = Image(ROOT / "Dockerfile", tmp_path, stages=("base", "app"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    command = [str(image.add_script()), *image.command[1:]]
-    command[command.index("7860")] = port
-    environment = {
-        **image.environment,
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "ATELIER_PASSWORD": "a password of this test",
-        "R2_ENDPOINT_URL": storage_settings.r2_endpoint_url,
-        "R2_ACCESS_KEY_ID": storage_settings.r2_access_key_id,
-        "R2_SECRET_ACCESS_KEY": storage_settings.r2_secret_access_key.get_secret_value(),
-        "RUNPOD_API_KEY": "key-of-this-test",
-        "RUNPOD_TRAINING_ENDPOINT_ID": "training",
-        "RUNPOD_IMAGE_GENERATION_ENDPOINT_ID": "image_generation",
-        "RUNPOD_BASE_URL": "http://127.0.0.1:9/v2",
-    }
-    with (tmp_path / "said").open("w") as said:
-        studio = subprocess.Popen(command, cwd=image.root, env=environment, stdout=said, stderr=said)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            assert wait_until_up(client, studio), (tmp_path / "said").read_text()
+    _, *arguments = image.command
+    at = arguments.index("--port")
+    command = [str(image.add_script()), *arguments[:at], *arguments[at + 2 :], "--port"]
+    with object_store(tmp_path) as settings:
+        environment = {
+            **image.environment,
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "ATELIER_PASSWORD": "a password of this test",
+            "R2_ENDPOINT_URL": settings.r2_endpoint_url,
+            "R2_ACCESS_KEY_ID": settings.r2_access_key_id,
+            "R2_SECRET_ACCESS_KEY": settings.r2_secret_access_key.get_secret_value(),
+            "RUNPOD_API_KEY": "key-of-this-test",
+            "RUNPOD_TRAINING_ENDPOINT_ID": "training",
+            "RUNPOD_IMAGE_GENERATION_ENDPOINT_ID": "image_generation",
+            "RUNPOD_BASE_URL": "http://127.0.0.1:9/v2",
+        }
+        with (
+            ServedStudio({}, command, env=environment, cwd=image.root) as studio,
+            httpx.Client(base_url=studio.url, timeout=30) as client,
+        ):
             client.post(
                 "/login", data={"password": "a password of this test"}, headers={"sec-fetch-site": "same-origin"}
             )
             page = client.get("/", headers={"accept": "text/html"})
             assert "Try it with the sample pictures" in page.text
-            assert client.get("/api/runs").is_success
-    finally:
-        studio.send_signal(signal.SIGTERM)
-        assert studio.wait(40) == 0
-
-
-def wait_until_up(client: httpx.Client, studio: subprocess.Popen[bytes]) -> bool:
-    """Ask as the image's health check does."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and studio.poll() is None:
-        try:
-            return client.get("/healthz").is_success
-        except httpx.TransportError:
-            time.sleep(0.2)
-    return False
+            assert client.get("/api/runs").json()["runs"] == []
 
 
 ASKED = {

@@ -1,4 +1,4 @@
-"""A wire between a studio and something it depends on, which can be cut and mended: how an outage is made."""
+"""A wire between a studio and something it depends on, which can be cut, held and mended: how an outage is made."""
 
 import contextlib
 import selectors
@@ -7,7 +7,10 @@ import threading
 
 
 class Wire:
-    """Carries TCP from a port of its own to another one of this computer. While it is cut, nobody answers there."""
+    """Carries TCP from a port of its own to another one of this computer.
+
+    While it is cut, nobody is there; while it is held, somebody is, and says nothing.
+    """
 
     def __init__(self, to_port: int) -> None:
         self._to = ("127.0.0.1", to_port)
@@ -15,6 +18,8 @@ class Wire:
         self.port: int = self._listener.getsockname()[1]
         self._ends: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._carries = threading.Event()
+        self._carries.set()
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def cut(self) -> None:
@@ -27,6 +32,14 @@ class Wire:
             for end in self._ends:
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
+
+    def hold(self) -> None:
+        """Take connections and what is sent over them, and carry nothing on until `release`."""
+        self._carries.clear()
+
+    def release(self) -> None:
+        """Carry on what was held, and everything after it."""
+        self._carries.set()
 
     def mend(self) -> None:
         """Carry again."""
@@ -63,6 +76,7 @@ class Wire:
                     for key, _ in ready.select():
                         end = next(each for each in other if each is key.fileobj)
                         data = end.recv(2**16)
+                        self._carries.wait()
                         open_ = bool(data)
                         if not data:
                             break

@@ -20,9 +20,10 @@ _SMOOTHING = 0.9
 class Report:
     """The story of one attempt at one run."""
 
-    def __init__(self, keys: RunKeys, attempt: int, before: Progress | None = None) -> None:
+    def __init__(self, keys: RunKeys, attempt: int, before: Progress | None = None, job_id: str = "") -> None:
         self._keys = keys
         self._attempt = attempt
+        self._job_id = job_id
         self._seq = 0
         self._seconds: dict[Phase, float] = {}
         self._phase: Phase = "starting"
@@ -140,6 +141,7 @@ class Report:
         return Progress(
             run_id=self._keys.run_id,
             attempt=self._attempt,
+            job_id=self._job_id,
             seq=self._seq,
             updated_at=time.time(),
             phase=self._phase,

@@ -25,6 +25,7 @@ from backend.contract import (
     Progress,
     Request,
     RunKind,
+    Submission,
     TrainingRequest,
     TrainingResult,
     explain,
@@ -103,10 +104,12 @@ class Worker(Generic[Q]):
             request, spec, keys = await asyncio.to_thread(self._accept, job)
             if done := await asyncio.to_thread(self._existing_result, request, spec, keys):
                 return done.model_dump(mode="json")
+            if await asyncio.to_thread(self._is_called_off, request, keys):
+                return {"error": "This run was cancelled, or asked for anew, before this job came to its turn."}
             before = await asyncio.to_thread(self._storage.loras.find_message, keys.progress, Progress)
         except AtelierError as error:
             return {"error": str(error)}
-        report = Report(keys, request.attempt, before)
+        report = Report(keys, request.attempt, before, str(job["id"]))
         with _own_folder() as folder:
             return await self._attempt(Run(request, spec, keys, self._settings, self._storage, report, folder), job)
 
@@ -180,6 +183,16 @@ class Worker(Generic[Q]):
         key = direct_job_key(job_id)
         self._storage.loras.put(key, new_run_id(self._kind).encode(), if_absent=True)
         return self._storage.loras.get(key).decode()
+
+    def _is_called_off(self, request: Q, keys: RunKeys) -> bool:
+        """Return whether nobody wants this job any more.
+
+        Where an answer of RunPod's to the app was lost, it has two jobs of one run, and only one of them was cancelled.
+        """
+        asked = self._storage.loras.find_message(keys.submission, Submission)
+        if asked is None or asked.attempt < request.attempt:
+            return False
+        return asked.attempt > request.attempt or asked.cancelled
 
     def _existing_result(self, request: Q, spec: BaseModelSpec, keys: RunKeys) -> Result | None:
         """Return what the run came to, if that is all that is asked for: a training may be asked for more steps."""

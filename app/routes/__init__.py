@@ -1,5 +1,8 @@
 """The requests the page's own scripts make: each area in a file of its own. Authorised, and thin."""
 
+from collections.abc import Awaitable, Callable
+
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -14,7 +17,7 @@ def routes(studio: Studio) -> list[Route]:
     """Return the routes to serve beside the page."""
     return [
         Route("/healthz", _health),
-        Route("/readyz", lambda request: _readiness(studio)),
+        Route("/readyz", _readiness(studio)),
         *(route for area in _AREAS for route in area.routes(studio)),
     ]
 
@@ -24,6 +27,11 @@ async def _health(request: Request) -> JSONResponse:
     return JSONResponse({"ok": True})
 
 
-def _readiness(studio: Studio) -> JSONResponse:
-    report = studio.readiness.look()
-    return JSONResponse({"ready": report.ready, **report.parts}, 200 if report.ready else 503)
+def _readiness(studio: Studio) -> Callable[[Request], Awaitable[JSONResponse]]:
+    threads = CapacityLimiter(2)  # of its own, for the same reason
+
+    async def ready(request: Request) -> JSONResponse:
+        report = await to_thread.run_sync(studio.readiness.look, limiter=threads)
+        return JSONResponse({"ready": report.ready, **report.parts}, 200 if report.ready else 503)
+
+    return ready

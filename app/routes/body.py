@@ -1,24 +1,28 @@
 """What a request carries: a small JSON message, checked, or a file of any size, kept on disk while it is needed."""
 
 import asyncio
+import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
+from app.arriving import pieces
 from app.routes.answer import in_response
 from app.session import owner_of
 from backend.contract import explain
-from backend.errors import InvalidRequest
+from backend.errors import InvalidRequest, LimitReached
 
 _MOST_JSON_BYTES = 8 * 2**20
-_SILENT_S = 60  # the most between two pieces
+_MOST_FIELDS = 10
+_SPARE_BYTES = 2**30  # of the disk, which the studio itself and its index need
+_LOOKS_EVERY_BYTES = 2**24
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -32,7 +36,10 @@ def answer_form(kind: type[B], endpoint: Callable[[str, B, Request], Response]) 
     """Like `answer_json`, for a form whose field 'message' holds the JSON: a browser saves what it gets as it comes."""
 
     def message_in(body: bytes) -> bytes:
-        fields = dict(parse_qsl(body.decode(errors="replace")))
+        try:
+            fields = dict(parse_qsl(body.decode(errors="replace"), max_num_fields=_MOST_FIELDS))
+        except ValueError as error:
+            raise InvalidRequest("This form has too many fields.", "Reload the page.") from error
         return fields.get("message", "").encode()
 
     return _answer_message(kind, endpoint, message_in)
@@ -51,9 +58,7 @@ def answer_file(
             owner = owner_of(request)
             with tempfile.TemporaryDirectory(prefix="atelier-upload-") as folder:
                 path = Path(folder) / "file"
-                with path.open("wb") as file:
-                    async for piece in pieces(request, most_bytes(request)):
-                        file.write(piece)
+                await _keep(request, path, most_bytes(request))
                 async with slots:
                     return await run_in_threadpool(endpoint, owner, path, request)
         except Exception as error:
@@ -62,25 +67,16 @@ def answer_file(
     return respond
 
 
-async def pieces(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
-    """Yield a request's body as it comes. Raises InvalidRequest as soon as there is too much, or nothing comes."""
-    received = 0
-    stream = request.stream()
-    while True:
-        try:
-            # Not wait_for: in Python 3.11 it loses a cancel that comes together with what it waits for.
-            async with asyncio.timeout(_SILENT_S):
-                piece = await anext(stream)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as error:
-            raise InvalidRequest(f"Nothing came for {_SILENT_S} s.", "Send it again.") from error
-        except ClientDisconnect as error:
-            raise InvalidRequest("The connection was closed before all of it had come.", "Send it again.") from error
-        received += len(piece)
-        if received > most_bytes:
-            raise InvalidRequest(f"It is over {most_bytes // 2**20} MB.", "Send less at a time.")
-        yield piece
+async def _keep(request: Request, path: Path, most_bytes: int) -> None:
+    """Write what comes to a file. Raises LimitReached when that would fill the disk, on which everybody's arrives."""
+    looks_at = 0
+    with path.open("wb") as file:
+        async for piece in pieces(request, most_bytes):
+            if file.tell() >= looks_at:
+                if shutil.disk_usage(path.parent).free < _SPARE_BYTES:
+                    raise LimitReached("Too many files are on their way to the studio.", "Send it again in a minute.")
+                looks_at = file.tell() + _LOOKS_EVERY_BYTES
+            file.write(piece)
 
 
 def _answer_message(

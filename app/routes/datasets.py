@@ -11,6 +11,7 @@ from starlette.routing import Route
 from app.identifiers import dataset_id_in, file_name_in, resolutions_in
 from app.routes.answer import answer, attachment, json_of
 from app.routes.body import answer_file, answer_json
+from app.session import owner_of
 from app.views.datasets import CaptionView, DatasetViews, checkup_view, crops_view, intake_view, removal_view
 from backend.contract import BaseModelSpec, Message, Sha256
 from backend.datasets.intake import Upload, is_archive
@@ -67,6 +68,7 @@ class _Datasets:
         self._datasets = studio.datasets
         self._captioner = studio.captioner
         self._limits = studio.limits
+        self._caps = studio.usage.caps
         self._base_models = studio.base_models
         self._views = DatasetViews(studio.media, studio.base_models)
 
@@ -84,7 +86,9 @@ class _Datasets:
         return RedirectResponse(self._views.picture(dataset, request.path_params["picture"]), 307)
 
     def most_bytes(self, request: Request) -> int:
-        return self._limits.total_bytes if is_archive(_name(request)) else self._limits.file_bytes
+        most = self._limits.total_bytes if is_archive(_name(request)) else self._limits.file_bytes
+        may_store = self._caps.of_owner(owner_of(request)).storage_bytes
+        return most if may_store is None else min(most, int(may_store))
 
     def take_in(self, owner: str, path: Path, request: Request) -> Response:
         return json_of(intake_view(self._datasets.add(owner, _id(request), Upload(_name(request), path))))

@@ -72,8 +72,20 @@ window.atelier = (() => {
   // Sends JSON that is text already, and returns the answer.
   const send = async (path, body) => (await ask_server(path, { method: 'POST', body })).json();
 
+  // What keeps an answer waiting: storage or RunPod may say nothing while the studio itself is well.
+  const what_is_silent = async () => {
+    try {
+      const { ready, ...parts } = await (await fetch('/readyz', { signal: AbortSignal.timeout(8000) })).json();
+      const silent = Object.keys(parts).filter((name) => parts[name] !== 'ok');
+      if (silent.some((name) => name.endsWith('bucket'))) return 'Storage does not answer.';
+      return silent.length ? `The ${silent[0]} does not answer.` : 'The studio takes long to answer.';
+    } catch {
+      return SILENT;
+    }
+  };
+
   // Calls a widget's server function. Gradio answers with nothing when the server is away, or never.
-  const call = (promise, seconds = 20) =>
+  const call = (promise, seconds = 30) =>
     Promise.race([
       promise.then(
         (answer) => answer ?? { error: SILENT },
@@ -83,8 +95,10 @@ window.atelier = (() => {
     ]);
 
   // Calls `read` again and again while `element` can be seen; `read` returns the milliseconds to the next time.
-  // After a failure `failed` gets the sentence, and the pauses double up to ten seconds. `unseen` tells whether to go
-  // on while another tab of the browser is in front.
+  // After a failure `failed` gets the sentence, and the pauses double up to ten seconds; where an answer is long in
+  // coming it is told what is silent. `unseen` tells whether to go on while another tab of the browser is in front.
+  const LONG_MS = 8000;
+  const NOTHING_LOST = 'It is asked again shortly; nothing is lost.';
   const poll = ({ element, read, failed, unseen = () => false }) => {
     let timer = null,
       busy = false,
@@ -102,20 +116,24 @@ window.atelier = (() => {
         return;
       }
       busy = true;
-      let pause;
+      let pause,
+        waiting = true;
+      setTimeout(async () => {
+        const sentence = waiting && (await what_is_silent());
+        if (!waiting) return;
+        misses = Math.max(1, misses);
+        failed(`${sentence} ${NOTHING_LOST}`);
+      }, LONG_MS);
       try {
         pause = await read();
         if (misses) failed('');
         misses = 0;
       } catch (error) {
         misses += 1;
-        failed(
-          error.status === 404 ? error.message : `${error.message} It is asked again shortly; nothing is lost.`,
-          error,
-        );
+        failed(error.status === 404 ? error.message : `${error.message} ${NOTHING_LOST}`, error);
         pause = Math.min(10000, 1000 * 2 ** misses);
       }
-      busy = false;
+      busy = waiting = false;
       if (again) {
         again = false;
         pause = 0;

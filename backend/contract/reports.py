@@ -56,6 +56,7 @@ class Progress(Message):
     preview_key: StorageKey | None = None  # the picture so far; its content changes under the same key
     preview_index: int = 0  # which of the run's pictures that is
     takes_wishes: bool = False  # whether it saves and samples in between when somebody asks
+    job_id: str = ""  # RunPod's name of the job, which the app doesn't know where the answer to its /run was lost
     checkpoints: list[Checkpoint] = []
     samples: list[Sample] = []
 

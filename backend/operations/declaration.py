@@ -44,6 +44,11 @@ class DeclaredEndpoint(_Part):
     timeout_s: int = Field(ge=5, le=7 * 86_400)
     environment: dict[str, str] = {}
 
+    @property
+    def prefetched(self) -> list[str]:
+        """The base models its workers fetch before anybody asks for them, as their start.sh reads them."""
+        return self.environment.get("PREFETCH_MODELS", "").replace(",", " ").split()
+
 
 class Declaration(_Part):
     """assets/deploy.toml."""
@@ -53,6 +58,11 @@ class Declaration(_Part):
     volume: DeclaredVolume
     training: DeclaredEndpoint
     image_generation: DeclaredEndpoint
+
+    @property
+    def endpoints(self) -> dict[str, DeclaredEndpoint]:
+        """Both, by their name in the file."""
+        return {"training": self.training, "image_generation": self.image_generation}
 
 
 class Wanted(NamedTuple):

@@ -7,6 +7,7 @@ No value of the environment is ever put into words.
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
+from backend.base_models import load_base_models
 from backend.errors import InvalidRequest, RunPodError
 from backend.operations.declaration import Declaration, Wanted, all_wanted
 from backend.operations.runpod_account import Kind, RunPodAccount, Thing
@@ -32,12 +33,14 @@ class Deployment:
 
     def __init__(self, declared: Declaration, settings: Settings, account: RunPodAccount) -> None:
         self._declared = declared
+        self._base_models = load_base_models(settings.atelier_base_models)
         self._account = account
         self._wanted = all_wanted(declared, settings)
 
     def plan(self) -> list[Step]:
         """Return what would happen, having changed nothing. Raises what makes it impossible."""
         self._check_gpus()
+        self._check_room()
         ids: dict[str, str] = {}
         steps = []
         for wanted in self._wanted:
@@ -95,8 +98,7 @@ class Deployment:
         pools = {gpu["pool"]: gpu["memory"] for gpu in types if gpu.get("pool")}
         place = self._declared.volume.data_center
         there = {gpu["pool"] for gpu in types if _can_be_had(gpu, place)}
-        for name, endpoint in (("training", self._declared.training),
-                               ("image_generation", self._declared.image_generation)):  # fmt: skip
+        for name, endpoint in self._declared.endpoints.items():
             unknown = [pool for pool in endpoint.gpus if pool not in pools]
             if unknown:
                 known = ", ".join(sorted(pools))
@@ -110,6 +112,24 @@ class Deployment:
                     f"None of {', '.join(endpoint.gpus)} can be had in {place} ([{name}] gpus, [volume] data_center).",
                     f"There now: {', '.join(sorted(there)) or 'nothing'}. Choose others, or another data center.",
                 )
+
+    def _check_room(self) -> None:
+        """Refuse a volume that can't hold what is fetched onto it ahead: training and ComfyUI each have a layout."""
+        models, fetched_gb = self._base_models, 0.0
+        for name, endpoint in self._declared.endpoints.items():
+            for model in endpoint.prefetched:
+                if model not in models:
+                    raise InvalidRequest(
+                        f"[{name}.environment] PREFETCH_MODELS: there is no base model '{model}'.",
+                        f"Choose from {', '.join(models)}.",
+                    )
+                fetched_gb += models[model].weights.bytes / 1e9
+        if fetched_gb > self._declared.volume.size_gb:
+            raise InvalidRequest(
+                f"The base models to be fetched ahead take about {fetched_gb:.0f} GB, and the volume has "
+                f"{self._declared.volume.size_gb} GB ([volume] size_gb).",
+                "Raise it, or name fewer in PREFETCH_MODELS.",
+            )
 
 
 def _can_be_had(gpu: Thing, place: str) -> bool:

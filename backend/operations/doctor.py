@@ -43,6 +43,8 @@ def examine(settings: Settings, address: str = "") -> Iterator[Finding]:
     else:
         yield from _this_computer(settings)
     yield from _licences(settings)
+    if address:
+        yield _asked(f"Studio at {address}", partial(_is_ready, address))
 
 
 def _variables(settings: Settings) -> Iterator[Finding]:
@@ -80,6 +82,27 @@ def _cors(bucket: Bucket, address: str) -> str:
     if reply.headers.get("access-control-allow-origin") in ("*", address):
         return f"pages at {address} may read it"
     return f"pages at {address} may show pictures, which is all the studio does; to read them, allow GET there"
+
+
+def _is_ready(address: str) -> str:
+    """Ask the studio itself, which may have been given other variables than there are here."""
+    try:
+        reply = httpx.get(f"{address}/readyz", timeout=_ANSWERS_S)
+        told = reply.json()
+    except httpx.TransportError as error:
+        raise AtelierError(
+            f"It does not answer ({type(error).__name__}).", "See whether it is built and runs."
+        ) from error
+    except ValueError as error:
+        raise AtelierError(
+            f"What answers there ({reply.status_code}) is no studio.",
+            "See whether it is built and runs; a private Space answers only those who are signed in.",
+        ) from error
+    if count := told.get("missing"):
+        raise AtelierError(f"{count} things are missing there.", "Open it: it says which.")
+    if away := [f"{name} {said}" for name, said in told.items() if name != "ready" and said != "ok"]:
+        raise AtelierError(f"From there: {', '.join(away)}.", "Compare its variables with the ones here.")
+    return "is up, and reaches its buckets and endpoints"
 
 
 def _runpod(settings: Settings) -> Iterator[Finding]:
@@ -125,7 +148,9 @@ def _images(settings: Settings, given: dict[str, str]) -> Iterator[Finding]:
         well = image.split("/")[-1].split(":")[0] == images[name].split("/")[-1].split(":")[0]
         yield Finding(f"Image for {name}", well, image if well else f"It runs {image}: run `atelier deploy`.")
         if not endpoint.get("networkVolumes"):
-            yield Finding(f"Volume for {name}", False, "None is attached: each worker downloads 34 GB anew.")
+            said = "None is attached: each worker downloads the base model anew, 34 GB for FLUX.1"
+            room = f", onto a disk of {endpoint['disk']} GB" if endpoint.get("disk") else ""
+            yield Finding(f"Volume for {name}", False, f"{said}{room}. Run `atelier deploy`.")
 
 
 def _this_computer(settings: Settings) -> Iterator[Finding]:

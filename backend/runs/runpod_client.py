@@ -17,7 +17,9 @@ ENDED: frozenset[JobStatus] = frozenset({"COMPLETED", "FAILED", "CANCELLED", "TI
 
 _ATTEMPTS = 4
 _WAIT_S = (0.5, 1.0, 2.0)
-_TIMEOUT_S, _STATUS_TIMEOUT_S = 20.0, 8.0
+# A page gives up after 30 s, so what is there and says nothing is asked no more than twice.
+_TIMEOUT_S, _STATUS_TIMEOUT_S = 12.0, 5.0
+_SILENCES = 2
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 MAX_PAYLOAD_BYTES = 10 * 2**20  # RunPod's limit for /run
 
@@ -88,10 +90,12 @@ class Endpoint:
         attempts: int = _ATTEMPTS,
         timeout_s: float = _TIMEOUT_S,
     ) -> dict[str, Any]:
+        silences = 0
         for attempt in range(attempts):
             try:
                 reply = self._http.request(method, path, json=payload, timeout=httpx.Timeout(timeout_s, connect=5))
             except httpx.TransportError as error:
+                silences += isinstance(error, httpx.TimeoutException)
                 failure: AtelierError = RunPodError(
                     f"The {self.name} endpoint does not answer ({type(error).__name__}).",
                     "Try again in a minute; if it stays so, see whether RunPod is up and RUNPOD_BASE_URL is right.",
@@ -103,6 +107,8 @@ class Endpoint:
                 failure = self._refusal(reply)
                 if reply.status_code not in _RETRIED:
                     raise failure
+            if silences == _SILENCES:
+                break
             if attempt < attempts - 1:
                 time.sleep(_WAIT_S[attempt])
         raise failure

@@ -35,6 +35,7 @@ from backend.usage.ledger import Entry
 from backend.usage.limits import UsageLimits
 
 _LISTED = 50
+_MOST_REMEMBERED = 5000  # runs; some 10 KB each
 _log = logging.getLogger(__name__)
 
 
@@ -59,10 +60,13 @@ class Runs:
         self._listings = OneLook(self._newest)  # every page that is open asks every few seconds
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="runs")
 
-    def submit(self, request: TrainingRequest | GenerationRequest, before_s: float = 0) -> RunId:
+    def submit(
+        self, request: TrainingRequest | GenerationRequest, before_s: float = 0, *, in_place_of: str = ""
+    ) -> RunId:
         """Store a request that has its run id, hand it to RunPod, and note the job. Returns the run id.
 
-        `before_s` is for how long earlier attempts were at work. Raises LimitReached when somebody has used up theirs.
+        `before_s` is for how long earlier attempts were at work, `in_place_of` the tag of the last one's request: where
+        that has been replaced meanwhile, nothing is done. Raises LimitReached when somebody has used up theirs.
         """
         _refuse_what_is_not_theirs(request)
         keys, lasts_s = _keys_of(request), None
@@ -70,9 +74,11 @@ class Runs:
             if before_s or self._limits.bounds(request.owner):
                 self.settle()
             lasts_s = self._limits.admit(request, before_s).seconds
-        self._bucket.put_message(keys.request, request)
+        stored = self._bucket.put(keys.request, request.model_dump_json().encode(), if_unchanged=in_place_of)
         with self._lock:
             self._remembered.pop(keys, None)
+        if not stored:
+            return keys.run_id
         self._hand_over(request, lasts_s)
         return keys.run_id
 
@@ -80,8 +86,7 @@ class Runs:
         """Submit a run that ended without a result again; a training goes on from its last checkpoint."""
         state = self.state(owner, run_id)
         if state.ended and state.status != "done":
-            again = state.request.model_copy(update={"attempt": state.request.attempt + 1})
-            self.submit(again, state.paid_seconds)
+            self._begin_anew(state, state.request.model_copy(update={"attempt": state.request.attempt + 1}))
 
     def extend(self, owner: str, run_id: RunId, steps: int) -> None:
         """Train a run that has ended on, `steps` steps further than it was meant to go."""
@@ -94,9 +99,10 @@ class Runs:
         further = request.settings_for(request.base_model).steps + steps
         wishes = request.model_dump() | {"steps": further, "attempt": request.attempt + 1}
         try:
-            self.submit(TrainingRequest.model_validate(wishes), state.paid_seconds)
+            longer = TrainingRequest.model_validate(wishes)
         except ValidationError as error:
             raise InvalidRequest(explain(error)) from error
+        self._begin_anew(state, longer)
 
     def delete(self, owner: str, run_id: RunId) -> None:
         """Delete a run that has ended: curve, samples, checkpoints and log. Its LoRA and its dataset stay."""
@@ -113,12 +119,18 @@ class Runs:
     def cancel(self, owner: str, run_id: RunId) -> None:
         """Ask for a run to be stopped; one that has ended is left alone."""
         state, keys = self.state(owner, run_id), RunKeys(owner, run_id)
-        submission = self._submissions.of(keys, state.request.attempt)
-        if state.ended or submission is None:
+        if state.ended:
             return
-        self._endpoints[state.kind].cancel(submission.job_id)
+        attempt = state.request.attempt
+        submission = self._submissions.of(keys, attempt)
+        # Two, where RunPod's answer was lost and it was asked again; or one that only its worker has named.
+        jobs = {submission.job_id if submission else "", state.job_at_work} - {""}
+        for job_id in jobs:
+            self._endpoints[state.kind].cancel(job_id)
+        if jobs and submission is None:
+            self._submissions.note(keys, attempt, state.job_at_work)
         # Noted only now: what RunPod refused to cancel must not be shown as stopping.
-        self._submissions.ask(keys, submission.attempt, cancelled=True)
+        self._submissions.ask(keys, attempt, cancelled=True)
 
     def ask(self, owner: str, run_id: RunId, wish: Wish) -> None:
         """Ask a training that goes on for a checkpoint or for samples now. Raises InvalidRequest where none can be."""
@@ -152,6 +164,8 @@ class Runs:
             state = state.model_copy(update={"failure": with_reason(self._bucket, keys, state.failure)})
         with self._lock:
             self._remembered[keys] = _Remembered(request, state if state.ended else None)
+            if len(self._remembered) > _MOST_REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))  # the one that was read first
         return state
 
     def going_behind(self, state: RunState) -> list[RunState]:
@@ -203,6 +217,16 @@ class Runs:
         self._pool.shutdown(wait=False)
         for endpoint in self._endpoints.values():
             endpoint.close()
+
+    def _begin_anew(self, state: RunState, request: TrainingRequest | GenerationRequest) -> None:
+        """Submit the next attempt, once: it may be asked for in two windows, or through two apps, at a time."""
+        keys = _keys_of(request)
+        now, tag = self._bucket.get_tagged(keys.request, type(request))
+        if now.attempt == state.request.attempt:
+            self.submit(request, state.paid_seconds, in_place_of=tag)
+        else:
+            with self._lock:
+                self._remembered.pop(keys, None)
 
     def _hand_over(self, request: TrainingRequest | GenerationRequest, lasts_s: float | None) -> None:
         keys, kind = _keys_of(request), kind_of(request)

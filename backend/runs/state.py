@@ -39,6 +39,12 @@ class RunState(Message):
         return self.status in ENDED
 
     @property
+    def job_at_work(self) -> str:
+        """The job whose worker speaks of this attempt; '' before one does."""
+        told = self.progress
+        return told.job_id if told and told.attempt == self.request.attempt else ""
+
+    @property
     def paid_seconds(self) -> float:
         """For how long it has been on a GPU, all its attempts together."""
         told = self.training or self.generation or self.failure or self.progress

@@ -32,7 +32,13 @@ class Entry(Message):
     before_s: float = 0  # what attempts before it had taken
     dollars: float
     pictures: int = 0
+    grid_id: str = ""  # of the grid whose cell it is
     settled: bool = False
+
+    @property
+    def job(self) -> str:
+        """What it counts as among the runs under way: a grid is one, however many cells it has."""
+        return self.grid_id or self.run_id
 
     @property
     def month(self) -> str:
@@ -77,6 +83,7 @@ class Ledger:
             before_s=before_s,
             dollars=self.price_of(seconds),
             pictures=0 if isinstance(request, TrainingRequest) else request.count or 1,
+            grid_id="" if isinstance(request, TrainingRequest) else request.grid_id or "",
         )
 
     def open(self, entry: Entry) -> None:

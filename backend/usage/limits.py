@@ -38,7 +38,7 @@ class Spent(NamedTuple):
         this_month = [entry for entry in listed if entry.month == month_of(now)]
         today = [entry for entry in this_month if entry.opened_at >= _midnight_before(now)]
         return cls(
-            running_jobs=sum(not entry.settled for entry in listed),
+            running_jobs=len({entry.job for entry in listed if not entry.settled}),
             pictures_today=sum(entry.pictures for entry in today),
             pictures_this_month=sum(entry.pictures for entry in this_month),
             dollars_today=sum(entry.dollars for entry in today),
@@ -81,8 +81,11 @@ class UsageLimits:
         try:
             for caps, whose in ((self.caps.of_owner(owner), owner), (self.caps.in_all, "")):
                 if caps.any:
-                    spent = Spent.of(each for each in self.entries(whose) if each.key != entry.key)
-                    _refuse_beyond(caps, spent, entry, "You have" if whose else "This studio has")
+                    others = [each for each in self.entries(whose) if each.key != entry.key]
+                    who = "You have" if whose else "This studio has"
+                    _refuse_another_job(caps, others, entry, who)
+                    spent = Spent.of(others)
+                    _refuse_beyond(caps, spent, entry, who)
                     left += _money_left(caps, spent)
         except BaseException:
             with suppress(StorageError):
@@ -142,11 +145,15 @@ def stock_in_all(everybody: dict[str, Stock]) -> Stock:
     return Stock(sum(each.bytes for each in everybody.values()), sum(each.files for each in everybody.values()))
 
 
-def _refuse_beyond(caps: Caps, spent: Spent, entry: Entry, who: str) -> None:
-    if caps.running_jobs is not None and spent.running_jobs >= caps.running_jobs:
+def _refuse_another_job(caps: Caps, others: list[Entry], entry: Entry, who: str) -> None:
+    running = len({each.job for each in others if not each.settled} - {entry.job})
+    if caps.running_jobs is not None and running >= caps.running_jobs:
         raise LimitReached(
-            f"{who} {spent.running_jobs} of {caps.running_jobs:g} runs under way.", "Wait for one to end, or stop one."
+            f"{who} {running} of {caps.running_jobs:g} runs under way.", "Wait for one to end, or stop one."
         )
+
+
+def _refuse_beyond(caps: Caps, spent: Spent, entry: Entry, who: str) -> None:
     day, month = f"It frees up {_until(_next_day())}.", f"It frees up {_until(_next_month())}."
     used, cap = spent.pictures_today, caps.pictures_a_day
     if cap is not None and entry.pictures and used + entry.pictures > cap:

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-from contextlib import suppress
 
 from backend.errors import AtelierError, NotFound
 from backend.runs.runs import Runs
@@ -80,5 +79,11 @@ class SpendingWatch:
                 for entry in entries:
                     if not entry.settled:
                         _log.warning("run %s is stopped: a limit of $%.2f is reached", entry.run_id, cap)
-                        with suppress(NotFound):
-                            self._runs.stop(entry.owner, entry.run_id, message, _HINT)
+                        self._stop(entry, message)
+
+    def _stop(self, entry: Entry, message: str) -> None:
+        try:
+            self._runs.stop(entry.owner, entry.run_id, message, _HINT)
+        except AtelierError as error:
+            # The others are to be stopped all the same; this one is tried again at the next look.
+            _log.warning("run %s could not be stopped: %s", entry.run_id, error)

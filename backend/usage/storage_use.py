@@ -75,6 +75,9 @@ class StorageUse:
         with self._lock:
             if known := self._counted.get(owner):
                 self._counted[owner] = known._replace(stock=known.stock.and_more(count))
+            if self._all:
+                at, everybody = self._all
+                self._all = (at, everybody | {owner: everybody.get(owner, Stock()).and_more(count)})
 
     def _count_all(self) -> dict[str, Stock]:
         found: dict[str, Stock] = defaultdict(Stock)

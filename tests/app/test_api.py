@@ -1,11 +1,7 @@
 """The named endpoints, asked as any script would: with gradio_client, over HTTP, behind the door."""
 
 import contextlib
-import os
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +16,7 @@ from backend.storage import Storage
 from backend.studio import Studio
 from tests.app.conftest import BASE_MODEL, Past
 from tests.app.test_ownership import everything
+from tests.served import ServedStudio
 
 PASSWORD = "correct horse battery"
 NO_RUN = "image-0000000000000-00000000"
@@ -28,28 +25,16 @@ NO_RUN = "image-0000000000000-00000000"
 @contextlib.contextmanager
 def serving(settings: Settings, password: str = "") -> Iterator[str]:
     """A studio at a free port, in a process of its own, that reaches storage and nothing at RunPod's address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {
+    environment = {
         "R2_ENDPOINT_URL": settings.r2_endpoint_url, "R2_ACCESS_KEY_ID": settings.r2_access_key_id,
         "R2_SECRET_ACCESS_KEY": settings.r2_secret_access_key.get_secret_value(),
         "R2_LORA_BUCKET": settings.r2_lora_bucket, "R2_OUTPUT_BUCKET": settings.r2_output_bucket,
         "RUNPOD_BASE_URL": "http://127.0.0.1:9/v2", "RUNPOD_TRAINING_ENDPOINT_ID": "training",
         "ATELIER_PASSWORD": password, "ATELIER_HOME": str(settings.atelier_home / "api"),
     }  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "tests.app.named_studio", str(port)], env=environment)
-    deadline = time.monotonic() + 90
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"http://127.0.0.1:{port}/healthz").is_success:
-                break
-        assert process.poll() is None, "the studio ended instead of starting"
-        assert time.monotonic() < deadline, "the studio did not start within 90 s"
-        time.sleep(0.2)
-    yield f"http://127.0.0.1:{port}"
-    process.kill()
-    process.wait(10)
+    with ServedStudio(environment, (sys.executable, "-m", "tests.app.named_studio")) as studio:
+        yield studio.url
+        studio.kill()
 
 
 @pytest.fixture(scope="module")

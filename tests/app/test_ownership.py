@@ -29,7 +29,7 @@ from tests.app.conftest import Past
 
 MARK = "seen-by-nobody-else"
 STRANGER = {"x-person": "stranger", "sec-fetch-site": "same-origin"}
-OPEN = {"/healthz", "/readyz", "/favicon.ico", "/robots.txt", "/login", "/login/", "/gradio_api/startup-events",
+OPEN = {"/healthz", "/readyz", "/favicon.ico", "/robots.txt", "/login/", "/gradio_api/startup-events",
         "/static/{path:path}", "/assets/{path:path}"}  # fmt: skip
 
 

@@ -107,6 +107,11 @@ class TestPassword:
         assert client.post("/login", data={"username": "x", "password": PASSWORD}).json() == {"success": True}
         assert client.get("/api/x").text == "local"
 
+    def test_a_stranger_cannot_send_a_form_without_end(self) -> None:
+        client = studio(atelier_password=PASSWORD)
+        answer = client.post("/login", content=b"password=" + b"x" * 2**20, headers=HTML)
+        assert (answer.status_code, answer.json()["error"]) == (413, "It is over 1 MB. Send less at a time.")
+
     @pytest.mark.parametrize("change", [{"atelier_password": "another password"}, {"session_secret": "another"}])
     def test_another_password_or_secret_signs_everybody_out(self, change: dict[str, str]) -> None:
         before = studio(atelier_password=PASSWORD, session_secret="secret")

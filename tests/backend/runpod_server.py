@@ -12,6 +12,7 @@ class RunPodServer:
         self.jobs: dict[str, dict[str, object]] = {}
         self.policies: list[dict[str, int]] = []
         self.cancelled: list[str] = []
+        self.keeps: set[str] = set()  # jobs that can't be cancelled
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -23,6 +24,8 @@ class RunPodServer:
                     job_id = f"job{len(server.jobs) + 1}"
                     server.jobs[job_id] = {"status": "IN_QUEUE"}
                     self.answer(200, {"id": job_id, "status": "IN_QUEUE"})
+                elif action == "cancel" and last in server.keeps:
+                    self.answer(400, {"error": "not now"})
                 elif action == "cancel":
                     server.cancelled.append(last)
                     self.answer(200, {"id": last, "status": "CANCELLED"})

@@ -14,7 +14,6 @@ import contextlib
 import io
 import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -32,8 +31,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from backend.datasets.looks import near_copies
+from tests.served import ServedStudio
 
-PORT = 7919
 AT_ONCE = 4  # as the page sends them
 SHOWN = 1000  # pictures on the page
 KEYS = 60
@@ -54,22 +53,11 @@ CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 @contextlib.contextmanager
 def studio() -> Iterator[tuple[str, psutil.Process]]:
     """Run a studio of its own; yields its address and its process."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        command = [sys.executable, "-m", "app", "serve", "--no-open", "--port", str(PORT)]
-        process = subprocess.Popen(command, env=os.environ | {"ATELIER_HOME": home}, stdout=subprocess.DEVNULL)
-        address = f"http://127.0.0.1:{PORT}"
-        deadline = time.monotonic() + 90
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{address}/healthz").is_success:
-                    break
-            assert time.monotonic() < deadline, "the studio did not start within 90 s"
-            time.sleep(0.2)
-        try:
-            yield address, psutil.Process(process.pid)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
+        ServedStudio({"ATELIER_HOME": home}, stdout=subprocess.DEVNULL) as served,
+    ):
+        yield served.url, psutil.Process(served.process.pid)
 
 
 def photographs(count: int, megapixels: float) -> list[Path]:

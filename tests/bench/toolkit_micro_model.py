@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.micro_model import ID as MICRO_FLUX
-from tests.micro_model import ROOT, TOKENIZERS, write_micro_base_model
+from tests.micro_model import ROOT, TOKENIZERS, minute_clip, write_micro_base_model
 
 ID = "toolkit-flux"
 SDXL = "toolkit-sdxl"
@@ -110,20 +110,10 @@ def _write_flux(folder: Path) -> None:
 def _write_sdxl(folder: Path) -> None:
     import torch
     from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-    from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+    from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection
 
     torch.manual_seed(0)
-    clip = CLIPTextConfig(
-        vocab_size=1764,
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        projection_dim=32,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
+    clip = minute_clip(layers=2)  # SDXL takes the last layer but one
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / "tokenizer")
     pipeline = StableDiffusionXLPipeline(
         vae=AutoencoderKL(

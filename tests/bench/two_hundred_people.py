@@ -8,10 +8,7 @@ import asyncio
 import json
 import os
 import random
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,13 +19,15 @@ import aiohttp
 import httpx
 import psutil
 
+from tests.served import ServedStudio
+
 PEOPLE, SECONDS = 200, 60.0
 WARM_UP_S = 15.0
 STRETCHES = 6
 POLL_S = 2.0  # as the page does
 PICTURES = 40
 BROWSED = ("/api/gallery", "/api/gallery/summary", "/api/loras/library", "/api/datasets", "/api/usage", "/api/me", "/")
-STARTS_S, ANSWERS_S = 90.0, 30.0
+ANSWERS_S = 30.0
 
 
 class Person:
@@ -80,23 +79,16 @@ class Person:
 def main() -> None:
     people = int(sys.argv[1]) if len(sys.argv) > 1 else PEOPLE
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else SECONDS
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        command = [sys.executable, "-m", "app", "serve", "--no-open", "--port", str(port)]
-        studio = subprocess.Popen(command, env=os.environ | {"ATELIER_HOME": folder})
-        try:
-            asyncio.run(measure(studio.pid, f"http://127.0.0.1:{port}", people, seconds))
-        finally:
-            studio.send_signal(signal.SIGTERM)
-            studio.wait(60)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        ServedStudio({"ATELIER_HOME": folder}) as studio,
+    ):
+        asyncio.run(measure(studio.process.pid, studio.url, people, seconds))
 
 
 async def measure(pid: int, url: str, people: int, seconds: float) -> None:
     print(f"load before: {os.getloadavg()[0]:.2f} on {os.cpu_count()} cores")
     async with httpx.AsyncClient(base_url=url, timeout=ANSWERS_S) as client:
-        await answers(client)
         await fill(client)
     # A client that is slower than what it measures would measure itself: httpx takes as long as the studio does.
     connector, most = aiohttp.TCPConnector(limit=people), aiohttp.ClientTimeout(total=ANSWERS_S)
@@ -131,19 +123,6 @@ async def together(
     until = time.monotonic() + seconds
     await asyncio.gather(*(Person(session, times, errors).stay(until) for _ in range(people)))
     return times, errors
-
-
-async def answers(client: httpx.AsyncClient) -> None:
-    deadline = time.monotonic() + STARTS_S
-    while True:
-        try:
-            if (await client.get("/healthz")).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        if time.monotonic() > deadline:
-            raise SystemExit(f"the studio did not start within {STARTS_S:.0f} s")
-        await asyncio.sleep(0.3)
 
 
 async def fill(client: httpx.AsyncClient) -> None:

@@ -1,22 +1,16 @@
 """A studio started by the command that people use, and a browser in front of it."""
 
-import contextlib
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from safetensors.numpy import save_file
+
+from tests.served import ServedStudio
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without these, Chromium looks for updates; the page itself must not call anybody, which is tested.
@@ -26,24 +20,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A studio started by the command that people use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"ATELIER_HOME": str(tmp_path_factory.mktemp("browser"))}
-    command = [sys.executable, "-m", "app", "serve", "--no-open", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 90
-    while True:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{url}/healthz").is_success:
-                break
-        assert process.poll() is None, "the studio ended instead of starting"
-        assert time.monotonic() < deadline, "the studio did not start within 90 s"
-        time.sleep(0.2)
-    yield url
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    with ServedStudio({"ATELIER_HOME": str(tmp_path_factory.mktemp("browser"))}) as studio:
+        yield studio.url
 
 
 @pytest.fixture(scope="module")

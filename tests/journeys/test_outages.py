@@ -1,13 +1,6 @@
 """The hosted studio while what it stands on goes away and comes back: nothing is lost, the page says what is going on,
 and it goes on by itself. Storage and RunPod are the real ones of one computer, each behind a wire that can be cut."""
 
-import contextlib
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,22 +12,19 @@ from playwright.sync_api import Browser, Page, expect
 from app.session import LOCAL_OWNER
 from backend.settings import Settings
 from backend.studio import Studio
+from tests.served import ServedStudio
 from tests.wire import Wire
 
 QUICK = {"lora_name": "Outage", "trigger_word": "zorbot", "rank": 4, "batch_size": 1, "prior_preservation": False}
 SHORT, LONG = 20_000, 90_000  # milliseconds on a busy machine
 
 
-class Space:
-    """The studio as a process of its own, set up as on a Space: everything it stands on is elsewhere."""
+class Space(ServedStudio):
+    """A studio set up as on a Space: everything it stands on is elsewhere."""
 
     def __init__(self, far: Settings, home: Path) -> None:
         self.storage, self.runpod = Wire(_port_of(far.r2_endpoint_url)), Wire(_port_of(far.runpod_base_url))
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = os.environ | {
+        environment = {
             "ATELIER_HOME": str(home),
             "R2_ENDPOINT_URL": f"http://127.0.0.1:{self.storage.port}",
             "R2_ACCESS_KEY_ID": far.r2_access_key_id,
@@ -46,26 +36,7 @@ class Space:
             "RUNPOD_TRAINING_ENDPOINT_ID": far.runpod_training_endpoint_id,
             "RUNPOD_IMAGE_GENERATION_ENDPOINT_ID": far.runpod_image_generation_endpoint_id,
         }
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "app", "serve", "--no-open", "--port", str(self.port)]
-        self._process = subprocess.Popen(command, env=self._environment)
-        answers_by = time.monotonic() + 90
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/healthz").is_success:
-                    return
-            assert time.monotonic() < answers_by, "the studio did not start within 90 s"
-            time.sleep(0.2)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        assert self._process.wait(40) == 0
+        super().__init__(environment)
 
 
 def _port_of(url: str) -> int:
@@ -76,9 +47,8 @@ def _port_of(url: str) -> int:
 
 @pytest.fixture(scope="module")
 def space(machine_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Space]:
-    space = Space(machine_settings, tmp_path_factory.mktemp("space"))
-    yield space
-    space.stop()
+    with Space(machine_settings, tmp_path_factory.mktemp("space")) as space:
+        yield space
 
 
 @pytest.fixture
@@ -110,6 +80,13 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
     assert httpx.get(f"{space.url}/healthz", timeout=2).is_success
     before = step.inner_text()
     space.storage.mend()
+    expect(notice).to_have_text("", timeout=LONG)
+    goes_on(before)
+
+    space.storage.hold()
+    expect(notice).to_contain_text("Storage does not answer", timeout=SHORT)
+    before = step.inner_text()
+    space.storage.release()
     expect(notice).to_have_text("", timeout=LONG)
     goes_on(before)
 

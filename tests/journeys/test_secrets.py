@@ -2,12 +2,7 @@
 
 import base64
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +25,7 @@ from backend.settings import Settings
 from backend.storage import Storage
 from backend.studio import Studio
 from tests.conftest import LoopThread
+from tests.served import ServedStudio
 from workers.local.object_store import ObjectStore
 
 PLANTED = {
@@ -75,21 +71,11 @@ class Visitor:
 @pytest.fixture(scope="module")
 def journey(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Journey]:
     home = tmp_path_factory.mktemp("home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "app", "serve", "--no-open", "--port", str(port)]
-    environment = os.environ | PLANTED | {"ATELIER_HOME": str(home), "ATELIER_LOG": "json"}
-    with (home / "stderr.log").open("w") as said:
-        process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
-        visitor = Visitor(f"http://127.0.0.1:{port}")
-        try:
-            wait_for(visitor)
+    environment = PLANTED | {"ATELIER_HOME": str(home), "ATELIER_LOG": "json"}
+    with (home / "stderr.log").open("w") as said, ServedStudio(environment, stdout=said, stderr=said) as studio:
+        visitor = Visitor(studio.url)
+        with visitor.http:
             travel(visitor, browser)
-        finally:
-            visitor.http.close()
-            process.send_signal(signal.SIGTERM)
-            process.wait(40)
     keys = json.loads((home / "credentials.json").read_text())
     secrets = PLANTED | {
         "R2_ACCESS_KEY_ID": keys["access_key_id"],
@@ -97,18 +83,6 @@ def journey(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Itera
         "RUNPOD_API_KEY": keys["api_key"],
     }
     yield Journey(visitor.answers, (home / "stderr.log").read_text(), home, secrets)
-
-
-def wait_for(visitor: Visitor) -> None:
-    deadline = time.monotonic() + 90
-    while True:
-        try:
-            if visitor.http.get("/healthz").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < deadline, "the studio did not start within 90 s"
-        time.sleep(0.3)
 
 
 def travel(visitor: Visitor, browser: Browser) -> None:

@@ -1,33 +1,21 @@
 """The studio is told to stop while somebody sends it something: that is finished first, and nothing is left over."""
 
-import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 import psutil
 
+from tests.served import ServedStudio
+
 
 def test_what_is_under_way_is_finished_and_every_process_ends(tmp_path: Path, sample_pictures: list[Path]) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "app", "serve", "--no-open", "--port", str(port)]
-    environment = os.environ | {"ATELIER_HOME": str(tmp_path), "ATELIER_LOG": "json"}
-    studio = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        answers_by = time.monotonic() + 90
-        while True:
-            try:
-                assert client.get("/healthz").is_success
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < answers_by, "the studio did not start within 90 s"
-                time.sleep(0.3)
+    served = ServedStudio({"ATELIER_HOME": str(tmp_path), "ATELIER_LOG": "json"}, stderr=subprocess.PIPE, text=True)
+    served.start()
+    studio = served.process
+    with httpx.Client(base_url=served.url, timeout=30) as client:
         dataset = client.post("/api/datasets", json={"name": "Late"}).json()["dataset_id"]
         children = psutil.Process(studio.pid).children(recursive=True)
         picture = sample_pictures[0].read_bytes()

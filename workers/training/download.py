@@ -25,7 +25,7 @@ MAX_DROPS = 5  # how often a connection may break off
 PAUSE_S = 1.0  # before it is made again
 CONNECT_S = 10.0
 SILENCE_S = 30.0  # between two pieces
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")  # where all of the public internet's IPv6 is
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -183,8 +183,8 @@ def _check_allowed(scheme: str, host: str, url: str, allowed: Allowed) -> None:
 
 def _is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address.split("%")[0])
-    # An IPv6 address that carries an IPv4 address leads wherever that one does.
-    if isinstance(ip, ipaddress.IPv6Address) and (ip.ipv4_mapped or ip.sixtofour or ip.teredo or ip in _NAT64):
+    # An IPv6 address that carries an IPv4 address leads wherever that one does; most kinds lie outside unicast.
+    if isinstance(ip, ipaddress.IPv6Address) and (ip not in _UNICAST or ip.sixtofour or ip.teredo):
         return False
     return ip.is_global and not ip.is_multicast
 

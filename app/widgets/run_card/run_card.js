@@ -334,7 +334,8 @@ const open = (id) => {
 };
 
 const lost = (sentence, error) => {
-  notice(sentence);
+  // An answer that came after all may itself be unsure of something.
+  notice(sentence || run?.unsure || '');
   if (error?.status !== 404) return;
   run = null;
   card.hidden = true;

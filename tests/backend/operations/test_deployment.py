@@ -157,6 +157,8 @@ def test_a_key_of_another_account_is_told_apart_from_none(api: RunPodApi) -> Non
         ('"ADA_24"', '"AMPERE_16"', "AMPERE_16 has 16 GB"),
         ('"ADA_24"', '"ADA_25"', "no pool ADA_25.*It has ADA_24"),
         ("disk_gb = 30", "disc_gb = 30", r"deploy.toml: training\.\w+"),
+        ("size_gb = 100", "size_gb = 60", "take about 67 GB, and the volume has 60 GB"),
+        ('"flux1-dev"', '"flux1-dev,flux9"', r"training.environment. PREFETCH_MODELS: there is no base model 'flux9'"),
     ],
 )
 def test_what_cannot_be_is_named_with_its_field(api: RunPodApi, tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -167,7 +169,7 @@ def test_what_cannot_be_is_named_with_its_field(api: RunPodApi, tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("old", "new", "words"),
-    [("size_gb = 100", "size_gb = 50", "can't shrink to 50 GB"), ('"EU-RO-1"', '"US-TX-3"', "can't be moved")],
+    [("size_gb = 100", "size_gb = 80", "can't shrink to 80 GB"), ('"EU-RO-1"', '"US-TX-3"', "can't be moved")],
 )
 def test_a_volume_neither_shrinks_nor_moves(api: RunPodApi, tmp_path: Path, old: str, new: str, words: str) -> None:
     run(api)

@@ -159,6 +159,23 @@ def test_cancelling_shows_until_the_worker_has_saved(
     assert (state.status, state.failure and state.failure.checkpoints[0].step) == ("cancelled", 5)
 
 
+@pytest.mark.parametrize(("noted", "stopped"), [("", {"job1"}), ("job2", {"job1", "job2"})])
+def test_a_job_whose_answer_was_lost_can_be_cancelled(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest, noted: str, stopped: set[str]
+) -> None:
+    runs.submit(training)
+    keys, run_id = keys_of(training), str(training.run_id)
+    runpod.jobs |= {"job1": {"status": "IN_PROGRESS"}, "job2": {"status": "IN_QUEUE"}}
+    storage.loras.delete([keys.submission])
+    if noted:
+        submission = Submission(run_id=run_id, attempt=1, job_id=noted, submitted_at=time.time())
+        storage.loras.put_message(keys.submission, submission)
+    storage.loras.put_message(keys.progress, progress(run_id).model_copy(update={"job_id": "job1"}))
+    runs.cancel(training.owner, run_id)
+    assert set(runpod.cancelled) == stopped
+    assert status_of(runs, training) == "cancelling"
+
+
 def test_another_studio_sees_that_a_run_is_stopping_and_a_retry_is_not(
     runs: Runs, runpod: RunPodServer, storage: Storage, settings: Settings, training: TrainingRequest
 ) -> None:
@@ -172,6 +189,21 @@ def test_another_studio_sees_that_a_run_is_stopping_and_a_retry_is_not(
     runpod.jobs["job2"]["status"] = "IN_PROGRESS"
     assert status_of(restarted, training) == "running"
     restarted.close()
+
+
+def test_a_run_that_is_started_again_twice_at_once_is_started_once(
+    runs: Runs, runpod: RunPodServer, storage: Storage, settings: Settings, training: TrainingRequest
+) -> None:
+    runs.submit(training)
+    run_id = str(training.run_id)
+    storage.loras.put_message(keys_of(training).failure, failure(run_id))
+    other = Runs(storage, {"train": Endpoint(settings, "t", "training")})
+    assert other.state(training.owner, run_id).status == "failed"
+    runs.retry(training.owner, run_id)
+    other.retry(training.owner, run_id)
+    assert len(runpod.jobs) == 2
+    assert status_of(other, training) == "queued"
+    other.close()
 
 
 def test_what_is_asked_of_a_training_is_counted_for_its_worker(

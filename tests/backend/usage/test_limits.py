@@ -279,6 +279,38 @@ def test_a_run_that_passes_the_cap_is_stopped_and_says_why(
     assert state.failure.message == "Stopped: you have used $1.03 of $1.00 today."
 
 
+def test_a_grid_is_one_run_under_way_and_each_cell_a_picture(start: Start, owner: str) -> None:
+    studio = start(running_jobs=1, pictures_a_day=9)
+
+    def draw(grid_id: str) -> None:
+        studio.runs.submit(picture(owner).model_copy(update={"grid_id": grid_id}))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(draw, ["8204017455447-becd470c"] * 8))
+    used = studio.usage.spent_by(owner)
+    assert (used.running_jobs, used.pictures_today) == (1, 8)
+    with pytest.raises(LimitReached, match="You have 1 of 1 runs under way"):
+        draw("8204017455447-00000000")
+    draw("8204017455447-becd470c")
+    with pytest.raises(LimitReached, match="used 9 of 9 pictures"):
+        draw("8204017455447-becd470c")
+
+
+def test_a_run_that_cannot_be_stopped_keeps_no_other_going(
+    start: Start, storage: Storage, owner: str, runpod: RunPodServer
+) -> None:
+    studio, requests = start(dollars_a_day=2.0), [training(owner), training(owner)]
+    for request in requests:
+        studio.runs.submit(request)
+    runpod.jobs["job1"]["status"] = runpod.jobs["job2"]["status"] = "IN_PROGRESS"
+    for request in requests:
+        at_work(storage, request, seconds=3700)
+    for kept, stopped in (("job1", "job2"), ("job2", "job1")):
+        runpod.keeps, runpod.cancelled = {kept}, []
+        studio.spending_watch.look()
+        assert runpod.cancelled == [stopped]
+
+
 def test_storage_is_counted_and_bounded(start: Start, storage: Storage, owner: str) -> None:
     storage.loras.put(f"datasets/{owner}/x/picture.png", bytes(2**20))
     storage.outputs.put(f"images/{owner}/x.png", bytes(2**20))
@@ -292,6 +324,10 @@ def test_storage_is_counted_and_bounded(start: Start, storage: Storage, owner: s
     everybody = studio.usage.stock_of_everybody()
     assert everybody
     assert everybody[owner].bytes == 2 * 2**20
+    studio.usage.note_stored(owner, 2**19)
+    everybody = studio.usage.stock_of_everybody()
+    assert everybody
+    assert everybody[owner].bytes == 2 * 2**20 + 2**19
 
 
 def test_a_full_store_takes_neither_uploads_nor_runs(start: Start, storage: Storage, owner: str) -> None:

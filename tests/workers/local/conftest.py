@@ -13,6 +13,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from backend.runs.runpod_client import ENDED
 from workers.local.machine import Machine
 from workers.local.worker_process import WorkerPlan
 
@@ -24,7 +25,6 @@ TEST_WORKERS = (
     WorkerPlan("image_generation", (WORKER_PYTHON, HANDLER, "stream")),
 )
 STOP_GRACE_S = 2.0
-ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
 
 def eventually(look: Callable[[], Any], timeout_s: float = 15.0, every_s: float = 0.02) -> Any:

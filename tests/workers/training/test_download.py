@@ -91,6 +91,10 @@ def test_a_redirect_is_followed(site: str, tmp_path: Path) -> None:
         "https://169.254.169.254/latest/meta-data",
         "https://[::1]/a.zip",
         "https://[::ffff:127.0.0.1]/a.zip",
+        "https://[::127.0.0.1]/a.zip",
+        "https://[::ffff:0:127.0.0.1]/a.zip",
+        "https://[64:ff9b:1::127.0.0.1]/a.zip",
+        "https://[2002:7f00:1::]/a.zip",
         "https://[64:ff9b::7f00:1]/a.zip",
         "https://0.0.0.0/a.zip",
         "https://2130706433/a.zip",  # 127.0.0.1 as one number

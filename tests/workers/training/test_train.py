@@ -147,6 +147,16 @@ async def test_a_time_limit_ends_a_run_and_keeps_its_last_step(make_run: MakeRun
     assert failure.checkpoints[-1].step == failure.step > 0
 
 
+async def test_a_second_job_of_a_run_that_was_cancelled_is_not_begun(make_run: MakeRun, storage: Storage) -> None:
+    run = make_run(steps=20_000)
+    cancelled = Submission(run_id=run.keys.run_id, attempt=1, job_id="another", submitted_at=0, cancelled=True)
+    storage.loras.put_message(run.keys.submission, cancelled)
+    worker = Worker("train", TrainingRequest, make_work(run.settings), run.settings)
+    reply = await worker.handle({"id": "job", "input": run.request.model_dump(mode="json", exclude_none=True)})
+    assert reply["error"].startswith("This run was cancelled")
+    assert not storage.loras.exists(run.keys.progress)
+
+
 async def test_a_cancelled_run_goes_on_at_the_exact_step(make_run: MakeRun, storage: Storage) -> None:
     first = make_run(steps=200, save_every=100)
     task = asyncio.create_task(make_work(first.settings)(first))
