@@ -9,6 +9,7 @@ import contextlib
 import logging
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from backend.contract import (
     Progress,
     Request,
     RunKind,
+    Submission,
     TrainingRequest,
     TrainingResult,
     explain,
@@ -103,10 +105,13 @@ class Worker(Generic[Q]):
             request, spec, keys = await asyncio.to_thread(self._accept, job)
             if done := await asyncio.to_thread(self._existing_result, request, spec, keys):
                 return done.model_dump(mode="json")
-            before = await asyncio.to_thread(self._storage.loras.find_message, keys.progress, Progress)
+            before, queued_s = await asyncio.gather(
+                asyncio.to_thread(self._storage.loras.find_message, keys.progress, Progress),
+                asyncio.to_thread(self._queued_s, request, keys),
+            )
         except AtelierError as error:
             return {"error": str(error)}
-        report = Report(keys, request.attempt, before)
+        report = Report(keys, request.attempt, before, queued_s)
         with _own_folder() as folder:
             return await self._attempt(Run(request, spec, keys, self._settings, self._storage, report, folder), job)
 
@@ -180,6 +185,13 @@ class Worker(Generic[Q]):
         key = direct_job_key(job_id)
         self._storage.loras.put(key, new_run_id(self._kind).encode(), if_absent=True)
         return self._storage.loras.get(key).decode()
+
+    def _queued_s(self, request: Q, keys: RunKeys) -> float:
+        """Return how long ago the app handed the job over; 0 where it has not even noted that yet."""
+        found = self._storage.loras.find_message(keys.submission, Submission)
+        if found is None or found.attempt != request.attempt:
+            return 0.0
+        return max(0.0, time.time() - found.submitted_at)  # another computer's clock may be ahead of ours
 
     def _existing_result(self, request: Q, spec: BaseModelSpec, keys: RunKeys) -> Result | None:
         """Return what the run came to, if that is all that is asked for: a training may be asked for more steps."""

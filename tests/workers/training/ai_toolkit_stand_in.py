@@ -180,7 +180,7 @@ class Job:
     # ---------------------------------------------------------------------------- what is said
 
     def log(self, index: int) -> None:
-        """Log a step; like the real one, it writes what is logged four times a second and loses the rest when killed."""
+        """Log a step. Written four times a second, as the real one does; the rest is lost when it is killed."""
         if self.behaviour.get("without_loss_log"):
             return
         self.unwritten.append((index, time.time()))
