@@ -174,7 +174,11 @@ async def test_a_cancelled_run_goes_on_at_the_exact_step(make_run: MakeRun, stor
 
 async def test_a_finished_run_is_extended(make_run: MakeRun, storage: Storage) -> None:
     first = make_run(steps=5, save_every=3)
+    handed_over = Submission(run_id=first.keys.run_id, attempt=1, job_id="j", submitted_at=time.time() - 100)
+    storage.loras.put_message(first.keys.submission, handed_over)
     before = await handle(first)
+    assert next(each.seconds for each in before.phases if each.phase == "queued") == pytest.approx(100, abs=10)
+    assert before.seconds < 100
     again = await handle(make_run(first.keys.run_id, steps=5, save_every=3))  # handed out a second time
     assert again == before
 
