@@ -12,7 +12,7 @@ from backend.contract import BaseModelSpec, explain
 from backend.errors import BaseModelRejected, NotFound
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
-BASE_MODELS = ASSETS / "base_models"
+BASE_MODELS: Path = ASSETS / "base_models"
 
 
 def load_base_models(root: Path = BASE_MODELS) -> dict[str, BaseModelSpec]:
@@ -60,13 +60,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def check(ids: list[str]) -> int:
+def check(ids: list[str], root: Path = BASE_MODELS) -> int:
     """Print one line for each base model (all, if none is named); return how many are refused."""
     refused = 0
-    for base_model_id in ids or sorted(folder.name for folder in BASE_MODELS.iterdir() if folder.is_dir()):
+    for base_model_id in ids or sorted(folder.name for folder in root.iterdir() if folder.is_dir()):
         try:
-            spec = load_base_model(base_model_id)
-            _check_toolkit(spec)
+            spec = load_base_model(base_model_id, root)
+            _check_blocks(spec)
             print(f"{base_model_id}: ok ({spec.name}, {spec.architecture})")
         except (BaseModelRejected, NotFound) as error:
             print(f"{base_model_id}: {error}")
@@ -74,9 +74,12 @@ def check(ids: list[str]) -> int:
     return refused
 
 
-def _check_toolkit(spec: BaseModelSpec) -> None:
+def _check_blocks(spec: BaseModelSpec) -> None:
+    from backend.diffusers_options import options_of
     from backend.toolkit_config import unknown_keys  # which itself loads base models
 
+    if spec.diffusers:
+        options_of(spec)
     if spec.ai_toolkit and (unknown := unknown_keys(spec)):
         raise BaseModelRejected(
             f"{spec.id}/model.toml, [ai_toolkit]: ai-toolkit doesn't know {', '.join(unknown)} and would ignore it.",
@@ -87,4 +90,6 @@ def _check_toolkit(spec: BaseModelSpec) -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] != ["check"]:
         sys.exit("usage: python -m backend.base_models check [ID …]")
-    sys.exit(check(sys.argv[2:]))
+    from backend.settings import Settings  # which itself says where base models lie
+
+    sys.exit(check(sys.argv[2:], Settings().atelier_base_models))

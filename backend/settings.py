@@ -8,6 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backend.base_models import BASE_MODELS
 
+TrainingEngine = Literal["diffusers", "ai_toolkit"]
+
 _SHORTEST_SECRET = 8  # characters
 
 
@@ -48,7 +50,7 @@ class Settings(BaseSettings):
     atelier_volume: Path = Path("/runpod-volume")
 
     # What trains: the trainer image says ai_toolkit, where ai-toolkit lies and which Python runs it.
-    atelier_training_engine: Literal["diffusers", "ai_toolkit"] = "diffusers"
+    atelier_training_engine: TrainingEngine = "diffusers"
     ai_toolkit_path: Path = Path("/app/ai-toolkit")
     ai_toolkit_python: str = "python3"
     # Where a ZIP of pictures may be fetched from over https besides our own storage: names or patterns such as

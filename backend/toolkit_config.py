@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from backend.base_models import ASSETS, load_base_model
+from backend.base_models import ASSETS, BASE_MODELS, load_base_model
 from backend.contract import BaseModelSpec, Message, Prompt, TrainingRequest, TrainingSettings, explain, file_stem
 from backend.errors import BaseModelRejected, InvalidRequest
 
@@ -66,8 +66,8 @@ def toolkit_block(spec: BaseModelSpec) -> ToolkitBlock:
     """Return a base model's [ai_toolkit] block. Raises BaseModelRejected by file and field."""
     if not spec.ai_toolkit:
         raise BaseModelRejected(
-            f"{spec.id}/model.toml has no [ai_toolkit] block, so ai-toolkit can't train it.",
-            "Copy one from a base model of the same family, or train where the diffusers engine runs.",
+            f"{spec.name} can't be trained with ai-toolkit: its model.toml has no [ai_toolkit] block.",
+            "Choose another base model, or copy such a block from one of the same family.",
         )
     try:
         return ToolkitBlock.model_validate(spec.ai_toolkit)
@@ -129,13 +129,13 @@ def leaner(settings: TrainingSettings, limits: MemoryLimits) -> TrainingSettings
     )
 
 
-def config_text(request: TrainingRequest, gpu_memory_gb: float) -> str:
+def config_text(request: TrainingRequest, gpu_memory_gb: float, base_models: Path = BASE_MODELS) -> str:
     """Return the YAML of what ai-toolkit would be told for a request; the folders in it are placeholders.
 
     Raises BaseModelRejected or InvalidRequest for what it can't train.
     """
     given = request.base_model
-    spec = given if isinstance(given, BaseModelSpec) else load_base_model(given)
+    spec = given if isinstance(given, BaseModelSpec) else load_base_model(given, base_models)
     job = ToolkitJob(
         spec=spec,
         settings=request.settings_for(spec),

@@ -18,9 +18,11 @@ _SMOOTHING = 0.9
 
 
 class Report:
-    """The story of one attempt at one run."""
+    """The story of one attempt at one run, which somebody waited `queued_s` for."""
 
-    def __init__(self, keys: RunKeys, attempt: int, before: Progress | None = None, job_id: str = "") -> None:
+    def __init__(
+        self, keys: RunKeys, attempt: int, before: Progress | None = None, job_id: str = "", queued_s: float = 0.0
+    ) -> None:
         self._keys = keys
         self._attempt = attempt
         self._job_id = job_id
@@ -47,6 +49,9 @@ class Report:
         self.samples: list[Sample] = []
         if before:
             self._go_on_from(before)
+        # A job that is handed out again after a crash was waited for once.
+        if before is None or before.attempt < attempt:
+            self._seconds["queued"] = self._seconds.get("queued", 0.0) + queued_s
 
     # -------------------------------------------------------------------------------- said by the work
 

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,12 +105,15 @@ class Worker(Generic[Q]):
             request, spec, keys = await asyncio.to_thread(self._accept, job)
             if done := await asyncio.to_thread(self._existing_result, request, spec, keys):
                 return done.model_dump(mode="json")
-            if await asyncio.to_thread(self._is_called_off, request, keys):
-                return {"error": "This run was cancelled, or asked for anew, before this job came to its turn."}
-            before = await asyncio.to_thread(self._storage.loras.find_message, keys.progress, Progress)
+            before, submission = await asyncio.gather(
+                asyncio.to_thread(self._storage.loras.find_message, keys.progress, Progress),
+                asyncio.to_thread(self._storage.loras.find_message, keys.submission, Submission),
+            )
         except AtelierError as error:
             return {"error": str(error)}
-        report = Report(keys, request.attempt, before, str(job["id"]))
+        if _is_called_off(request, submission):
+            return {"error": "This run was cancelled, or asked for anew, before this job came to its turn."}
+        report = Report(keys, request.attempt, before, job_id=str(job["id"]), queued_s=_queued_s(request, submission))
         with _own_folder() as folder:
             return await self._attempt(Run(request, spec, keys, self._settings, self._storage, report, folder), job)
 
@@ -184,16 +188,6 @@ class Worker(Generic[Q]):
         self._storage.loras.put(key, new_run_id(self._kind).encode(), if_absent=True)
         return self._storage.loras.get(key).decode()
 
-    def _is_called_off(self, request: Q, keys: RunKeys) -> bool:
-        """Return whether nobody wants this job any more.
-
-        Where an answer of RunPod's to the app was lost, it has two jobs of one run, and only one of them was cancelled.
-        """
-        asked = self._storage.loras.find_message(keys.submission, Submission)
-        if asked is None or asked.attempt < request.attempt:
-            return False
-        return asked.attempt > request.attempt or asked.cancelled
-
     def _existing_result(self, request: Q, spec: BaseModelSpec, keys: RunKeys) -> Result | None:
         """Return what the run came to, if that is all that is asked for: a training may be asked for more steps."""
         if not isinstance(request, TrainingRequest):
@@ -212,6 +206,23 @@ def serve(kind: RunKind, request_type: type[Q], make_work: Callable[[Settings], 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = Settings()
     Worker(kind, request_type, make_work(settings), settings).serve()
+
+
+def _is_called_off(request: Request, submission: Submission | None) -> bool:
+    """Return whether nobody wants this job any more.
+
+    Where an answer of RunPod's to the app was lost, it has two jobs of one run, and only one of them was cancelled.
+    """
+    if submission is None or submission.attempt < request.attempt:
+        return False
+    return submission.attempt > request.attempt or submission.cancelled
+
+
+def _queued_s(request: Request, submission: Submission | None) -> float:
+    """Return how long ago the app handed the job over; 0 where it has not even noted that yet."""
+    if submission is None or submission.attempt != request.attempt:
+        return 0.0
+    return max(0.0, time.time() - submission.submitted_at)  # another computer's clock may be ahead of ours
 
 
 def _seconds_allowed(request: Request) -> float | None:

@@ -23,8 +23,10 @@ def base_model_dropdown(specs: Iterable[BaseModelSpec], chosen: str) -> Any:
     return gr.Dropdown(choices, value=chosen, label="Base model", filterable=False, interactive=True)
 
 
-def base_model_note(spec: BaseModelSpec) -> str:
-    """Return what to know of a base model before choosing it, as Markdown of our own words."""
+def base_model_note(spec: BaseModelSpec, obstacle: str = "") -> str:
+    """Return what to know of a base model before choosing it, as Markdown; `obstacle` is why it is no use here."""
+    if obstacle:
+        return f"**{obstacle}**"
     licence = f"[{spec.licence.name}]({spec.licence.link})" if spec.licence.link else spec.licence.name
     gated = " Its terms have to be accepted on Hugging Face first." if spec.licence.gated else ""
     return f"{spec.summary} Licence: {licence}.{gated}"

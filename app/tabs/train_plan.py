@@ -84,11 +84,15 @@ class SetupHandlers:
         counted = min(max(0, int(pictures or 0)), _MOST_PICTURES)
         return Advice(spec, self._studio.presets, preset_id, counted, int(batch_size or spec.training.batch_size))
 
+    def note(self, spec: BaseModelSpec) -> str:
+        """Return what to know of a base model before it is trained, or why it can't be."""
+        return base_model_note(spec, self._studio.preflight.obstacle(spec))
+
     def choose_base_model(self, base_model: str, pictures: int) -> tuple[Any, ...]:
         """Return its note and presets, steps and rank as advised, why so many, its sample prompts, and its settings."""
         advice = self.advice(base_model, None, pictures)
         prompts = "\n".join(advice.spec.sample_prompts)
-        note, presets = base_model_note(advice.spec), preset_radio(advice.presets)
+        note, presets = self.note(advice.spec), preset_radio(advice.presets)
         return note, presets, *advice.advised, advice.reason(), prompts, *advice.updates
 
     def choose_preset(self, base_model: str, preset: str, pictures: int, batch_size: int) -> tuple[Any, ...]:
@@ -155,7 +159,7 @@ class SetupHandlers:
         values["resolution"] = gr.CheckboxGroup(
             choices=resolution_choices(advice.spec, values["resolution"]), value=values["resolution"]
         )
-        note, presets = base_model_note(advice.spec), preset_radio(advice.presets)
+        note, presets = self.note(advice.spec), preset_radio(advice.presets)
         reason = advice.reason(asked.settings_for(advice.spec).steps)
         return (
             {"dataset_id": dataset_id}, asked.lora_name, asked.trigger_word, advice.spec.id, note, presets, 0, 0,

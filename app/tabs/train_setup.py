@@ -7,7 +7,6 @@ import gradio as gr
 from app.tabs.choices import (
     QUICK,
     base_model_dropdown,
-    base_model_note,
     learning_rate_choices,
     learning_rate_value,
     preset_radio,
@@ -62,7 +61,7 @@ def build(studio: Studio) -> SetupPanel:
         )
     with gr.Group():
         base_model = base_model_dropdown(studio.base_models.values(), spec.id)
-        note = gr.Markdown(base_model_note(spec), elem_classes="note")
+        note = gr.Markdown(handlers.note(spec), elem_classes="note")
         preset = preset_radio(first.presets)
     with gr.Group():
         steps = gr.Slider(10, most_steps(spec), values["steps"], step=10, label="Steps", buttons=[], interactive=True)

@@ -60,6 +60,7 @@ class TrainingView(RunRow):
     """Everything on a training's page."""
 
     attempt: int
+    queued_at: float
     base_model_id: str
     trigger_word: str
     settings: list[tuple[str, str]]
@@ -105,6 +106,7 @@ class TrainingViews(Views):
         return TrainingView(
             **self._row(state),
             attempt=request.attempt,
+            queued_at=state.queued_at or state.submitted_at,
             base_model_id=request.base_model_id,
             trigger_word=request.trigger_word,
             settings=_shown_settings(settings, request.max_minutes),

@@ -23,6 +23,8 @@ _ASKED = (
     "its pose or arrangement, the background and the light. Begin with the thing itself. No opening words such as "
     "'The image shows', no guesses, no quotation marks."
 )
+_MISSING = "Set HF_TOKEN to a token that may call inference providers, and start the studio again."
+_PUBLIC = "A studio that is open to everybody writes none on its owner's account."
 
 
 class Captioner:
@@ -73,12 +75,6 @@ class Captioner:
         except (ValueError, StopIteration) as error:  # no provider serves the model
             raise HubError(f"{self.model} can't be asked: {error}", "Set ATELIER_CAPTION_MODEL to another.") from error
         return str(answer.choices[0].message.content or "") if answer.choices else ""
-
-
-_MISSING = "Set HF_TOKEN to a token that may call inference providers, and start the studio again."
-
-
-_PUBLIC = "A studio that is open to everybody writes none on its owner's account."
 
 
 def _small(data: bytes) -> bytes:

@@ -124,8 +124,9 @@ class DatasetStore:
         """Note what came; the objects it names are stored before."""
         name = arrival.image.sha256 if arrival.image else f"{_TEXTS}{new_id()}"
         self._bucket.put_message(keys.arrival(name), arrival)
-        if arrival.image and keys.record in self._known:
-            self._known[keys.record][1].pictures.add(name)
+        _, known = self._known.get(keys.record, (0.0, None))  # another upload may let go of it any moment
+        if arrival.image and known:
+            known.pictures.add(name)
 
     def settle(self, keys: DatasetKeys, *, unless_fewer_than: int = 1) -> set[str]:
         """Put what arrived into the record and the captions, then let go of it.

@@ -51,6 +51,7 @@ class Outcomes:
         known = known.model_copy(update={"progress": progress})
         if submission is None:
             return self._without_job(known)
+        known = known.model_copy(update={"queued_at": submission.submitted_at})
         try:
             job = self._endpoints[known.kind].status(submission.job_id)
         except NotFound:

@@ -27,6 +27,7 @@ class RunState(Message):
     kind: RunKind
     status: RunStatus
     submitted_at: float
+    queued_at: float | None = None  # when its present attempt was handed over
     request: TrainingRequest | GenerationRequest
     progress: Progress | None = None
     training: TrainingResult | None = None

@@ -1,5 +1,6 @@
-"""What is made sure of before a training costs anything: storage, the endpoint, the licence, the disk."""
+"""What is made sure of before a training costs anything: what is asked for, storage, the endpoint, licence, room."""
 
+import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -11,11 +12,12 @@ from huggingface_hub import auth_check
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from pydantic import SecretStr
 
-from backend.contract import BaseModelSpec
-from backend.errors import HubError, InvalidRequest, NotFound, RunPodError, StorageError
+from backend.contract import BaseModelSpec, TrainingSettings
+from backend.errors import AtelierError, HubError, InvalidRequest, NotFound, RunPodError, StorageError
 from backend.runs.runpod_client import Endpoint
-from backend.settings import Settings
+from backend.settings import Settings, TrainingEngine
 from backend.storage import Bucket, Storage
+from backend.trainable import check_trainable
 
 _DEADLINE_S = 8.0
 _SPARE_BYTES = 2 * 2**30  # beside the weights: checkpoints, caches, pictures
@@ -29,24 +31,36 @@ class Preflight:
         self._storage = storage
         self._training = training
         self._settings = settings
+        # The local machine's worker is given the studio's own settings; the image for RunPod holds ai-toolkit.
+        self._engine: TrainingEngine = settings.atelier_training_engine if local else "ai_toolkit"
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="preflight")
 
-    def check(self, spec: BaseModelSpec) -> None:
+    def obstacle(self, spec: BaseModelSpec) -> str:
+        """Return why a base model can't be trained here, and what to do; '' if it can. Nobody is asked."""
+        try:
+            self._trainable(spec, spec.training)
+        except AtelierError as error:
+            return f"{error.message} {error.hint}".strip()
+        return ""
+
+    def check(self, spec: BaseModelSpec, settings: TrainingSettings) -> None:
         """Return when nothing stands in the way. Raises the first thing that does, in words.
 
         What doesn't answer in time stands in no way: the training itself will say so.
         """
+        self._trainable(spec, settings)
         checks: list[Callable[[], None]] = [
             lambda: check_writable(self._storage.loras, "R2_LORA_BUCKET"),
             lambda: check_writable(self._storage.outputs, "R2_OUTPUT_BUCKET"),
             self._endpoint_answers,
-            lambda: self._trainable(spec),
             lambda: self._licensed(spec),
             lambda: self._room(spec),
         ]
-        done, _ = wait([self._pool.submit(check) for check in checks], timeout=_DEADLINE_S)
-        for future in done:
-            future.result()
+        asked = [self._pool.submit(check) for check in checks]
+        done, _ = wait(asked, timeout=_DEADLINE_S)
+        for future in asked:
+            if future in done:
+                future.result()
 
     def close(self) -> None:
         """Wait for nothing more."""
@@ -60,11 +74,15 @@ class Preflight:
                 "RunPod knows no such training endpoint.", "Check RUNPOD_TRAINING_ENDPOINT_ID."
             ) from error
 
-    def _trainable(self, spec: BaseModelSpec) -> None:
-        if not self._local and not spec.ai_toolkit:
+    def _trainable(self, spec: BaseModelSpec, settings: TrainingSettings) -> None:
+        check_trainable(spec, settings, self._engine)
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        # Only ai-toolkit can load a model in parts and in 8 bits.
+        if self._local and self._engine == "diffusers" and spec.weights.bytes > memory:
             raise InvalidRequest(
-                f"{spec.name} can't be trained on RunPod: its model.toml has no [ai_toolkit] block.",
-                "Choose another base model.",
+                f"{spec.name} takes {spec.weights.bytes / 1e9:.0f} GB of memory to train; this computer has "
+                f"{memory / 1e9:.0f} GB.",
+                "Choose a smaller base model, or train on RunPod: the README says how.",
             )
 
     def _licensed(self, spec: BaseModelSpec) -> None:

@@ -40,11 +40,12 @@ class Training:
         if base_model not in self._base_models:
             raise NotFound(f"There is no base model '{base_model}'.", f"Choose one of: {', '.join(self._base_models)}.")
         keys = RunKeys(owner, new_run_id("train"))
-        request = _request(self._base_models[base_model], keys, wishes)
+        spec = self._base_models[base_model]
+        request = _request(spec, keys, wishes)
         dataset = self._datasets.get(owner, dataset_id)
         if not dataset.images:
             raise DatasetRejected(f"The dataset '{dataset.name}' has no pictures.", "Add some and start again.")
-        self._preflight.check(self._base_models[base_model])
+        self._preflight.check(spec, request.settings_for(spec))
         self._bucket.put_message(keys.dataset, dataset)
         return self._runs.submit(request)
 

@@ -1,5 +1,8 @@
 """Base-model folders: the shipped ones are good, and a bad one is refused by file and field."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from backend.base_models import BASE_MODELS, load_base_model, load_base_models
 from backend.errors import BaseModelRejected, NotFound
 
+ROOT = Path(__file__).parents[2]
 TINY = (BASE_MODELS / "tiny-flux" / "model.toml").read_text()
 
 
@@ -39,6 +43,21 @@ def test_text_that_is_not_toml_is_refused(tmp_path: Path) -> None:
 
 def test_weights_need_one_source_inside_the_folder(tmp_path: Path) -> None:
     assert "'path' must stay inside" in rejection(tmp_path, TINY.replace('"snapshot"', '"../secret"'))
+
+
+def test_the_check_heeds_where_base_models_lie(tmp_path: Path) -> None:
+    shutil.copytree(BASE_MODELS / "sdxl", tmp_path / "mine")
+    folder = tmp_path / "misspelt"
+    folder.mkdir()
+    text = (BASE_MODELS / "flux1-dev" / "model.toml").read_text()
+    (folder / "model.toml").write_text(text.replace("[diffusers]\nguidance", "[diffusers]\nguidence"))
+    command = [sys.executable, "-m", "backend.base_models", "check"]
+    environment = {"PATH": "", "ATELIER_BASE_MODELS": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    mine, misspelt = done.stdout.splitlines()
+    assert (done.returncode, done.stderr, mine) == (1, "", "mine: ok (Stable Diffusion XL, sdxl)")
+    assert misspelt.startswith("misspelt: misspelt/model.toml, [diffusers]: ")
+    assert "guidence" in misspelt
 
 
 def test_an_unknown_id_names_the_known_ones() -> None:

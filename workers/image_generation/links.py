@@ -150,11 +150,13 @@ def main(names: list[str]) -> int:
     """Run the command line; return its exit code."""
     settings, failed = Settings(), False
     if not names:
-        for base_model, state in link_what_is_there(list(load_base_models().values()), settings).items():
+        for base_model, state in link_what_is_there(
+            list(load_base_models(settings.atelier_base_models).values()), settings
+        ).items():
             print(f"{base_model}: {state}")
     for name in names:
         try:
-            link_weights(load_base_model(name), settings)
+            link_weights(load_base_model(name, settings.atelier_base_models), settings)
             print(f"{name}: ready", flush=True)
         except AtelierError as error:
             print(f"{name}: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from backend.base_models import load_base_model
 from backend.contract import BaseModelSpec, GenerationRequest, explain
 from backend.errors import AtelierError, InvalidRequest
+from backend.settings import Settings
 from workers.image_generation.workflow_graph import Graph
 from workers.image_generation.workflow_nodes import (
     ADDED,
@@ -121,7 +122,7 @@ def main(arguments: list[str]) -> None:
     try:
         request = GenerationRequest.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
         named = request.base_model
-        spec = named if isinstance(named, BaseModelSpec) else load_base_model(named)
+        spec = named if isinstance(named, BaseModelSpec) else load_base_model(named, Settings().atelier_base_models)
         print(json.dumps(graph_of_request(request, spec), indent=2, ensure_ascii=False))
     except ValidationError as error:
         sys.exit(str(InvalidRequest(f"{arguments[0]}: {explain(error)}")))

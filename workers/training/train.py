@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from backend.contract import (
-    BaseModelSpec,
     LoraRecord,
     TrainingRequest,
     TrainingResult,
-    TrainingSettings,
     created_at,
     file_stem,
 )
@@ -20,6 +18,7 @@ from backend.keys import LoraKeys
 from backend.pictures import thumbnail
 from backend.settings import Settings
 from backend.storage import sha256_of
+from backend.trainable import check_trainable
 from workers.runtime import Run, Work
 from workers.training.dataset import fetch_pictures
 from workers.training.engines import Engine, EngineJob, TrainingPicture, diffusers
@@ -34,11 +33,6 @@ CANCEL_UPLOAD_S = 3.0  # with the engine's own 6 s, a cancelled run ends within 
 ENGINES: dict[str, Callable[[Settings], Engine]] = {
     "diffusers": diffusers.make_engine,
     "ai_toolkit": ai_toolkit.make_engine,
-}
-# What refuses, before anything is downloaded, what an engine can't train.
-CHECKS: dict[str, Callable[[BaseModelSpec, TrainingSettings], None]] = {
-    "diffusers": diffusers.check,
-    "ai_toolkit": ai_toolkit.check,
 }
 
 T = TypeVar("T")
@@ -60,8 +54,7 @@ async def train(run: Run[TrainingRequest], engine: Engine) -> TrainingResult:
     Cancelled, it keeps the step it is at.
     """
     settings, prompts = run.request.settings_for(run.spec), run.request.prompts_for(run.spec)
-    check_request(run.request, settings, run.spec)
-    CHECKS[run.settings.atelier_training_engine](run.spec, settings)
+    check_trainable(run.spec, settings, run.settings.atelier_training_engine)
     stem = file_stem(run.request.lora_name)
     pictures, model, earlier = await _fetch(run, prompts, stem)
     uploads = Uploads(run, settings, prompts, len(pictures), stem)
@@ -80,23 +73,6 @@ async def train(run: Run[TrainingRequest], engine: Engine) -> TrainingResult:
         return await _finish(run, job, uploads)
     finally:
         await uploads.close()
-
-
-def check_request(request: TrainingRequest, settings: TrainingSettings, spec: BaseModelSpec) -> None:
-    """Raise InvalidRequest, naming the field, for what this base model can't be trained with."""
-    for resolution in settings.resolution:
-        if resolution % spec.size_multiple:
-            raise InvalidRequest(
-                f"'resolution' is {resolution} pixels; {spec.name} needs a multiple of {spec.size_multiple}.",
-                f"Use {max(spec.size_multiple, round(resolution / spec.size_multiple) * spec.size_multiple)}.",
-            )
-        if resolution**2 > spec.max_pixels:
-            raise InvalidRequest(
-                f"'resolution' is {resolution} pixels; {spec.name} takes at most {int(spec.max_pixels**0.5)}.",
-                f"Use {', '.join(str(side) for side in spec.training.resolution)}.",
-            )
-    if request.prior_preservation and not spec.prior_prompts:
-        raise InvalidRequest(f"'prior_preservation' is on, but {spec.name} declares no prior_prompts.", "Leave it out.")
 
 
 async def _fetch(
@@ -190,7 +166,7 @@ async def _finish(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -
         sha256=record.sha256,
         bytes=record.bytes,
         steps=job.settings.steps,
-        seconds=round(sum(phase.seconds for phase in phases), 2),
+        seconds=round(sum(phase.seconds for phase in phases if phase.phase != "queued"), 2),
         phases=phases,
         checkpoints=run.report.checkpoints,
         samples=run.report.samples,

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from backend.contract import TrainingRequest, explain
 from backend.errors import AtelierError, InvalidRequest
+from backend.settings import Settings
 from backend.toolkit_config import config_text
 
 
@@ -18,7 +19,7 @@ def main(arguments: list[str]) -> str:
     parser.add_argument("request", type=Path, help="a file with what the training endpoint is sent")
     parser.add_argument("--gpu-memory-gb", type=float, default=24.0)
     asked = parser.parse_args(arguments)
-    return config_text(_read_request(asked.request), asked.gpu_memory_gb)
+    return config_text(_read_request(asked.request), asked.gpu_memory_gb, Settings().atelier_base_models)
 
 
 def _read_request(path: Path) -> TrainingRequest:

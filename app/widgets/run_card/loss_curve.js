@@ -170,12 +170,15 @@ const loss_curve = (section) => {
     },
     // Reads what is new of a run's curve; `is_open` tells whether it is still the one to show.
     read: async (run, is_open) => {
-      if (run.step <= read_up_to || !run.step) return;
-      const last = steps.at(-1) ?? -1,
-        news = await atelier.get(`/api/runs/${run.run_id}/curve?after=${last}`);
-      if (!is_open()) return;
+      if (run.step === read_up_to || !run.step) return;
+      const behind = (step) => atelier.get(`/api/runs/${run.run_id}/curve?after=${step}`),
+        last = steps.at(-1) ?? -1;
+      let news = await behind(last);
       // A resumed run goes over steps again that were counted before it stopped.
-      if (news.steps.length && news.steps.at(-1) < last) forget();
+      const goes_back = news.steps.length > 0 && news.steps.at(-1) < last;
+      if (goes_back) news = await behind(-1);
+      if (!is_open()) return;
+      if (goes_back) forget();
       news.steps.forEach((step, index) => {
         if (step <= (steps.at(-1) ?? -1)) return;
         steps.push(step);

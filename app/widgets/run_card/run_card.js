@@ -204,13 +204,9 @@ const figures = () => {
 const phases = () => {
   const spent = new Map(run.phases.map((phase) => [phase.phase, phase.seconds]));
   const now = run.status === 'queued' ? 'queued' : GOING.includes(run.status) ? run.phase || 'starting' : '';
-  const told = run.phases.reduce((sum, phase) => sum + phase.seconds, 0);
-  // The worker can't know how long it was waited for.
-  if (run.status === 'queued') spent.set('queued', since(run.submitted_at));
-  else if (!spent.has('queued') && run.updated_at && run.attempt === 1)
-    spent.set('queued', Math.max(0, run.updated_at - told - run.submitted_at));
-  if (now && now !== 'queued' && run.updated_at)
-    spent.set(now, (spent.get(now) || 0) + Math.min(SILENT_S, since(run.updated_at)));
+  // What goes on just now has been told of up to the last report.
+  const untold = now === 'queued' ? since(run.queued_at) : run.updated_at ? Math.min(SILENT_S, since(run.updated_at)) : 0;
+  if (now) spent.set(now, (spent.get(now) || 0) + untold);
   return ORDER.filter((phase) => now || spent.has(phase)).map((phase) =>
     make(
       'li',

@@ -17,6 +17,7 @@ import random
 import signal
 import struct
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class Server:
         self.pending: list[dict[str, Any]] = []
         self.running: dict[str, Any] | None = None
         self.history: dict[str, Any] = {}
+        self.asked_after: dict[str, asyncio.Event] = defaultdict(asyncio.Event)  # prompts somebody knows the id of
         self.interrupted = False
         self.interrupts_to_lose = 0
         self.arrived = asyncio.Event()
@@ -117,6 +119,7 @@ class Server:
 
     async def get_history(self, request: web.Request) -> web.Response:
         prompt_id = request.match_info["id"]
+        self.asked_after[prompt_id].set()
         found = self.history.get(prompt_id)
         return web.json_response({prompt_id: found} if found else {})
 
@@ -191,6 +194,8 @@ class Server:
     async def replay(self, item: dict[str, Any], recorded: dict[str, Any], sampler: str) -> None:
         """Say what was recorded; only the ids, and the picture, are this prompt's."""
         before, now = recorded["prompt_id"], item["prompt_id"]
+        # No real picture is drawn before its sender has heard what its prompt is called.
+        await self.asked_after[now].wait()
         for message in recorded["messages"]:
             if "base64" in message:
                 picture = base64.b64decode(message["base64"])

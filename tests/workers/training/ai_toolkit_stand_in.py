@@ -41,6 +41,8 @@ class Job:
         self.steps = process["train"]["steps"]
         self.step = 0
         self.stopping = False
+        self.bar_counted_at = self.log_written_at = time.monotonic()
+        self.unwritten: list[tuple[int, float]] = []  # steps and when they were logged
         self.database = process["sqlite_db_path"]
         print(f"Using SQLite database at {self.database}")
         (self.folder / "config.yaml").write_text("job: extension\n")
@@ -65,6 +67,7 @@ class Job:
         for index in range(self.step, self.steps):
             self.step = index
             self.train_a_step(index)
+            self.bar(index, loss_of=index)
             if index != started_at:
                 if index % self.process["save"]["save_every"] == 0:
                     print(f"\nSaving at step {index}")
@@ -72,7 +75,9 @@ class Job:
                 if index % self.process["sample"]["sample_every"] == 0:
                     self.sample(index)
                 self.log(index)
-            self.bar(index + 1)
+            if time.monotonic() - self.bar_counted_at > 0.1:  # tqdm's mininterval
+                self.bar(index + 1, loss_of=index)
+                self.bar_counted_at = time.monotonic()
             self.step = index + 1
             self.row(step=self.step)
             self.maybe_stop()
@@ -87,6 +92,7 @@ class Job:
         self.save("")
         self.at("end")
         self.sample(self.step)
+        self.write_log()
         if self.behaviour.get("without_status"):
             return
         self.row(status="completed", info="Training completed")
@@ -98,6 +104,10 @@ class Job:
         if index in self.behaviour.get("skip_at", []):
             print("################################################")
             print("# OOM during training step, skipping batch 1/3 #")
+        if wish := self.behaviour.get("waits_at", {}).get(str(index)):
+            print(f"\nwaiting for {wish}")
+            while not self.wish(wish):
+                time.sleep(0.005)
         self.at(index)
 
     def at(self, where: str | int) -> None:
@@ -170,7 +180,15 @@ class Job:
     # ---------------------------------------------------------------------------- what is said
 
     def log(self, index: int) -> None:
+        """Log a step. Written four times a second, as the real one does; the rest is lost when it is killed."""
         if self.behaviour.get("without_loss_log"):
+            return
+        self.unwritten.append((index, time.time()))
+        if time.monotonic() - self.log_written_at > 0.25:
+            self.write_log()
+
+    def write_log(self) -> None:
+        if not self.unwritten:
             return
         connection = sqlite3.connect(self.folder / "loss_log.db", isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
@@ -179,19 +197,21 @@ class Job:
             "CREATE TABLE IF NOT EXISTS metrics (step INTEGER, key TEXT, value_real REAL, value_text TEXT)"
         )
         connection.execute("BEGIN")
-        connection.execute("INSERT INTO steps VALUES (?, ?)", (index, time.time()))
-        rows = [
-            (index, "learning_rate", self.process["train"]["lr"], None),
-            (index, "loss/loss", 1 / (index + 1), None),
-        ]
-        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", rows)
+        for index, at in self.unwritten:
+            rows = [
+                (index, "learning_rate", self.process["train"]["lr"], None),
+                (index, "loss/loss", 1 / (index + 1), None),
+            ]
+            connection.execute("INSERT INTO steps VALUES (?, ?)", (index, at))
+            connection.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?)", rows)
         connection.execute("COMMIT")
         connection.close()
+        self.unwritten, self.log_written_at = [], time.monotonic()
 
-    def bar(self, done: int) -> None:
-        values = f"lr: {self.process['train']['lr']:.1e} loss: {1 / done:.3e}"
-        percent = 100 * done // self.steps
-        sys.stdout.write(f"\r{self.name}: {percent:3d}%|████| {done}/{self.steps} [00:12<00:01,  4.00it/s, {values}]")
+    def bar(self, counted: int, loss_of: int) -> None:
+        values = f"lr: {self.process['train']['lr']:.1e} loss: {1 / (loss_of + 1):.3e}"
+        percent, drawn = 100 * counted // self.steps, f"{counted}/{self.steps} [00:12<00:01,  4.00it/s, {values}]"
+        sys.stdout.write(f"\r{self.name}: {percent:3d}%|████| {drawn}")
         sys.stdout.flush()
 
     def row(self, **values: str | int) -> None:

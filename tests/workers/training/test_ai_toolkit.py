@@ -59,6 +59,7 @@ class Heard:
 
     def log(self, line: str) -> None:
         self.lines.append(line)
+        self.something.set()
 
     async def asked(self) -> Wish:
         return await self.wishes.get()
@@ -152,8 +153,8 @@ async def test_captions_and_secrets_stay_where_they_are(bench: Bench, monkeypatc
 
 async def test_progress_bars_are_enough_where_the_loss_log_is_missing(bench: Bench) -> None:
     heard = await bench.train(without_loss_log=True, step_s=0.02)
-    assert heard.steps[-1] == 12
-    assert heard.losses[-1] == pytest.approx(1 / 12, rel=1e-3)
+    assert heard.steps == list(range(1, 13))
+    assert heard.losses == pytest.approx([1 / step for step in heard.steps], rel=1e-3)
 
 
 async def test_every_checkpoint_outlives_the_pruning(bench: Bench) -> None:
@@ -170,6 +171,10 @@ async def test_cancelling_saves_the_step_and_it_is_resumed_exactly_there(bench: 
     ((step, (_, state)),) = heard.checkpoints.items()
     assert step >= 20
     assert state is not None
+    # ai-toolkit has logged no more than what it had written a quarter of a second ago: its bar says the rest.
+    assert heard.steps == list(range(1, heard.steps[-1] + 1))
+    assert heard.steps[-1] >= step
+    assert heard.losses == pytest.approx([1 / step for step in heard.steps], rel=1e-3)
     kept = bench.job.output.parent / "state.bin"
     shutil.copy(state, kept)
     bench.with_settings(steps=step + 10)
@@ -182,29 +187,32 @@ async def test_cancelling_saves_the_step_and_it_is_resumed_exactly_there(bench: 
 
 async def test_what_is_asked_for_is_saved_and_sampled_in_between(bench: Bench) -> None:
     heard = Heard()
-    bench.with_settings(steps=100, save_every=1000)
-    training = asyncio.create_task(bench.run(heard, step_s=0.03))
-    await heard.until(lambda heard: bool(heard.steps) and heard.steps[-1] >= 5)
+    bench.with_settings(steps=30, save_every=1000)
+    training = asyncio.create_task(bench.run(heard, waits_at={"8": "save_now", "20": "sample_now"}))
+    await heard.until(lambda heard: "waiting for save_now" in heard.lines)
     heard.wishes.put_nowait("save")
-    await heard.until(lambda heard: bool(heard.checkpoints))
+    await heard.until(lambda heard: "waiting for sample_now" in heard.lines)
+    assert list(heard.checkpoints) == [9]
     heard.wishes.put_nowait("sample")
     await training
-    asked, last = heard.checkpoints
-    assert 5 <= asked < last == 100
-    assert [step for step, _ in heard.samples if step not in (0, 100)] == [heard.samples[2][0]] * 2
-    assert heard.steps == list(range(1, 101))
+    assert list(heard.checkpoints) == [9, 30]
+    assert heard.samples == [(step, index) for step in (0, 21, 30) for index in (0, 1)]
+    assert heard.steps == list(range(1, 31))
 
 
 async def test_what_is_asked_for_when_it_is_due_comes_once(bench: Bench) -> None:
     heard = Heard()
-    bench.with_settings(steps=60, save_every=1)
-    training = asyncio.create_task(bench.run(heard, step_s=0.03))
-    await heard.until(lambda heard: bool(heard.steps) and heard.steps[-1] >= 5)
-    for wish in ("save", "sample"):
-        heard.wishes.put_nowait(wish)
+    bench.with_settings(save_every=1)
+    training = asyncio.create_task(bench.run(heard, waits_at={"5": "save_now", "7": "sample_now"}))
+    await heard.until(lambda heard: "waiting for save_now" in heard.lines)
+    heard.wishes.put_nowait("save")
+    await heard.until(lambda heard: "waiting for sample_now" in heard.lines)
+    heard.wishes.put_nowait("sample")
     await training
-    assert len(heard.samples) == len(set(heard.samples))
-    assert heard.steps == list(range(1, 61))
+    assert heard.lines.count("Saving at step 6") == heard.lines.count("Sampling at step 8") + 1 == 2
+    assert list(heard.checkpoints) == list(range(1, 13))
+    assert heard.samples == [(step, index) for step in range(13) for index in (0, 1)]
+    assert heard.steps == list(range(1, 13))
 
 
 async def test_a_finished_training_goes_on_to_more_steps(bench: Bench) -> None:
@@ -242,11 +250,12 @@ def test_samples_come_at_a_resumed_checkpoint_only_if_they_are_missing(bench: Be
 
 async def test_a_step_that_takes_too_long_is_given_up_for_the_checkpoint_before(bench: Bench) -> None:
     heard = Heard()
-    bench.with_settings(steps=40, save_every=8)
+    bench.with_settings(steps=40, save_every=2)
     waiting = QUICK._replace(save_s=0.5, other_s=30)
-    assert await bench.cancel_when(heard, 13, waiting, step_s=0.02, at={"13": "hang"}) < 2
-    assert list(heard.checkpoints) == [8]
-    assert any("step 13 could not be saved within 0.5 s" in line for line in heard.lines)
+    slow_s = 0.26  # slower than the loss log is written, so that every step is known at once
+    assert await bench.cancel_when(heard, 3, waiting, step_s=slow_s, at={"3": "hang"}) < 2
+    assert list(heard.checkpoints) == [2]
+    assert any("step 3 could not be saved within 0.5 s" in line for line in heard.lines)
 
 
 async def test_a_resumed_training_that_has_done_nothing_new_is_ended_at_once(bench: Bench) -> None:

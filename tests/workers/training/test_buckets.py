@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 
 from backend.base_models import load_base_model
+from backend.diffusers_options import options_of
 from workers.training.engines.diffusers_child.buckets import Batches, BucketSize, bucket_sizes, fit, nearest
 from workers.training.engines.diffusers_child.learner import draw_noise_levels
-from workers.training.engines.diffusers_child.options import options_of
 from workers.training.engines.diffusers_child.trainer import learning_rate_at
 
 

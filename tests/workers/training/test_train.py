@@ -34,11 +34,12 @@ from backend.errors import BaseModelRejected, EngineDied, EngineError, InvalidRe
 from backend.keys import LoraKeys, RunKeys
 from backend.settings import Settings
 from backend.storage import Storage
+from backend.trainable import check_trainable
 from tests.workers.hub import Hub
 from workers.report import Report
 from workers.runtime import Run, Worker
 from workers.training.engines import EngineJob, Listener, TrainingPicture
-from workers.training.train import check_request, downloading, make_work, train
+from workers.training.train import downloading, make_work, train
 
 MakeRun = Callable[..., Run[TrainingRequest]]
 
@@ -183,7 +184,11 @@ async def test_a_cancelled_run_goes_on_at_the_exact_step(make_run: MakeRun, stor
 
 async def test_a_finished_run_is_extended(make_run: MakeRun, storage: Storage) -> None:
     first = make_run(steps=5, save_every=3)
+    handed_over = Submission(run_id=first.keys.run_id, attempt=1, job_id="j", submitted_at=time.time() - 100)
+    storage.loras.put_message(first.keys.submission, handed_over)
     before = await handle(first)
+    assert next(each.seconds for each in before.phases if each.phase == "queued") == pytest.approx(100, abs=10)
+    assert before.seconds < 100
     again = await handle(make_run(first.keys.run_id, steps=5, save_every=3))  # handed out a second time
     assert again == before
 
@@ -336,7 +341,7 @@ async def test_a_base_model_the_engine_can_t_train_is_refused_before_a_byte_is_f
     without_block = hub_spec.model_copy(update={"ai_toolkit": {}})
     with pytest.raises(BaseModelRejected, match=r"flux1-dev/model\.toml has no \[ai_toolkit\] block"):
         await train(replace(made, spec=without_block, settings=with_toolkit), fake_engine)
-    with pytest.raises(BaseModelRejected, match="Stable Diffusion XL can't be trained here"):
+    with pytest.raises(BaseModelRejected, match="Stable Diffusion XL can't be trained by the diffusers engine"):
         await train(replace(made, spec=load_base_model("sdxl")), fake_engine)
     assert not hub.served
 
@@ -356,11 +361,11 @@ def test_what_a_base_model_can_t_do_is_refused(wishes: dict[str, Any], said: str
     spec = load_base_model("tiny-flux")
     request = TrainingRequest(base_model="tiny-flux", lora_name="Z", dataset_key="a.zip", **wishes)
     with pytest.raises(InvalidRequest, match=said):
-        check_request(request, request.settings_for(spec), spec)
+        check_trainable(spec, request.settings_for(spec), "diffusers")
 
 
 def test_prior_preservation_needs_prompts() -> None:
     spec = load_base_model("flux1-dev")
     request = TrainingRequest(lora_name="Z", dataset_key="a.zip", prior_preservation=True)
     with pytest.raises(InvalidRequest, match="'prior_preservation' is on, but FLUX"):
-        check_request(request, request.settings_for(spec), spec)
+        check_trainable(spec, request.settings_for(spec), "ai_toolkit")

@@ -1,11 +1,13 @@
 """The command that prints what ai-toolkit would be told."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from backend.base_models import BASE_MODELS
 from backend.errors import InvalidRequest
 from workers.training.train_config import main
 
@@ -17,6 +19,14 @@ def test_a_consultant_sees_what_will_run(tmp_path: Path, wrapped: bool) -> None:
     file.write_text(json.dumps({"input": request} if wrapped else request))
     printed = yaml.safe_load(main([str(file), "--gpu-memory-gb", "16"]))
     assert printed["config"]["process"][0]["network"] == {"type": "lora", "linear": 32, "linear_alpha": 32}
+
+
+def test_a_base_model_of_one_s_own_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(BASE_MODELS / "sdxl", tmp_path / "models" / "mine")
+    monkeypatch.setenv("ATELIER_BASE_MODELS", str(tmp_path / "models"))
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({"lora_name": "Mine", "dataset_key": "pictures.zip", "base_model": "mine"}))
+    assert yaml.safe_load(main([str(file)]))["config"]["process"][0]["model"]["arch"] == "sdxl"
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,13 @@ native code must not take the worker along.
 import asyncio
 import contextlib
 import os
-import re
 import sys
 import time
 from pathlib import Path
 
-from backend.contract import BaseModelSpec, Phase, TrainingSettings
+from backend.contract import Phase
 from backend.errors import (
     AtelierError,
-    BaseModelRejected,
     EngineDied,
     EngineError,
     InvalidRequest,
@@ -27,7 +25,6 @@ from backend.settings import Settings
 from workers.environment import child_environment
 from workers.processes import Child, describe_exit, start_child
 from workers.training.engines import STOP_S, Engine, EngineJob, Listener
-from workers.training.engines.diffusers_child.options import options_of
 from workers.training.engines.events import (
     STOP,
     WISHES,
@@ -40,7 +37,6 @@ from workers.training.engines.events import (
     read_event,
 )
 
-FAMILY = re.compile(r"flux(-.*)?")  # architectures this engine knows how to train
 CHILD = "workers.training.engines.diffusers_child"
 SILENCE_S: dict[Phase, float] = {"loading model": 1800.0}  # 34 GB may come over a slow network volume
 OTHER_SILENCE_S = 600.0
@@ -56,16 +52,6 @@ _ERRORS: dict[str, type[AtelierError]] = {
 def make_engine(settings: Settings) -> Engine:
     """Return this engine; it needs nothing of the settings."""
     return train
-
-
-def check(spec: BaseModelSpec, settings: TrainingSettings) -> None:
-    """Raise BaseModelRejected for a base model that this engine can't train."""
-    if not FAMILY.fullmatch(spec.architecture):
-        raise BaseModelRejected(
-            f"{spec.name} can't be trained here: this worker trains the FLUX.1 family alone.",
-            "Choose a FLUX.1 model, or a worker with ai-toolkit.",
-        )
-    options_of(spec)
 
 
 async def train(job: EngineJob, listener: Listener) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backend.contract import Phase
-from backend.errors import AtelierError, EngineError
+from backend.errors import EngineError
 from backend.settings import Settings
 from backend.toolkit_config import job_name
 from workers.environment import child_environment
@@ -88,6 +88,8 @@ class Attempt:
                 keeping.cancel()
                 wishes.cancel()
                 await asyncio.wait([keeping, wishes])
+                await self._steps.tell_rest()
+                await self._samples.tell_new()
         judge(
             Ending(
                 code=code,
@@ -210,8 +212,7 @@ class Attempt:
             async with asyncio.timeout(self._patience.save_s):
                 await asyncio.to_thread(self._database.ask_for, "save")
                 await asyncio.wait([saved, ended], return_when=asyncio.FIRST_COMPLETED)
-                await self._look()  # the steps up to the save
-        except (TimeoutError, AtelierError, sqlite3.Error) as error:
+        except (TimeoutError, sqlite3.Error) as error:
             self._listener.log(
                 f"step {self._steps.last} could not be saved within {self._patience.save_s:g} s "
                 f"({type(error).__name__}); the last saved step is {self._saves.last_step}"

@@ -1,9 +1,8 @@
 """The ai_toolkit engine as a worker sees it: trains, and once more with less when the memory runs out."""
 
-from backend.contract import BaseModelSpec, TrainingSettings
 from backend.errors import OutOfMemory
 from backend.settings import Settings
-from backend.toolkit_config import leaner, memory_plan, toolkit_block
+from backend.toolkit_config import leaner, toolkit_block
 from workers.training.engines import Engine, EngineJob, Listener
 from workers.training.engines.ai_toolkit.attempt import Attempt, Patience
 from workers.training.engines.gpu import gpu_memory_gb
@@ -17,11 +16,6 @@ def make_engine(settings: Settings, patience: Patience | None = None) -> Engine:
         await _train(job, listener, settings, patience)
 
     return train
-
-
-def check(spec: BaseModelSpec, settings: TrainingSettings) -> None:
-    """Raise InvalidRequest, naming the field, for what ai-toolkit can't train."""
-    memory_plan(settings, toolkit_block(spec).memory, gpu_memory_gb=0)
 
 
 async def _train(job: EngineJob, listener: Listener, settings: Settings, patience: Patience) -> None:

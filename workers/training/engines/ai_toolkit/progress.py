@@ -113,8 +113,8 @@ ORDER BY steps.step
 class BarLine(NamedTuple):
     """What its progress bar says: all there is where the loss log is missing."""
 
-    step: int  # steps done
-    loss: float
+    counted: int  # steps
+    loss: float  # of the step it counts next, or of the one it has just counted
     learning_rate: float
     seconds_per_step: float
 

@@ -8,9 +8,9 @@ from diffusers import FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux_img2img import retrieve_latents
 from PIL import Image, ImageOps
 
+from backend.diffusers_options import DiffusersOptions
 from workers.training.engines import EngineJob
 from workers.training.engines.diffusers_child.buckets import BucketSize, bucket_sizes, fit, nearest
-from workers.training.engines.diffusers_child.options import DiffusersOptions
 
 PRIOR_AT_ONCE = 8  # pictures in one call of the pipeline on a CPU
 

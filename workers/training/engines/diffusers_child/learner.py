@@ -7,9 +7,9 @@ from diffusers import FluxPipeline
 from peft.helpers import disable_input_dtype_casting
 
 from backend.contract import TrainingSettings
+from backend.diffusers_options import DiffusersOptions
 from workers.training.engines.diffusers_child.buckets import Batches
 from workers.training.engines.diffusers_child.examples import Example, Text
-from workers.training.engines.diffusers_child.options import DiffusersOptions
 
 
 def draw_noise_levels(count: int, options: DiffusersOptions, random: torch.Generator) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from diffusers import FluxPipeline
 
+from backend.diffusers_options import DiffusersOptions
 from workers.pipelines import load_pipeline
 from workers.training.engines import EngineJob
 from workers.training.engines.diffusers_child.examples import (
@@ -16,7 +17,6 @@ from workers.training.engines.diffusers_child.examples import (
     encode_texts,
     make_prior,
 )
-from workers.training.engines.diffusers_child.options import DiffusersOptions
 from workers.training.engines.diffusers_child.parent import Parent
 from workers.training.engines.events import PhaseEntered
 

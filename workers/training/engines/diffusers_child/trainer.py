@@ -11,13 +11,13 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backend.contract import TrainingSettings
+from backend.diffusers_options import DiffusersOptions, options_of
 from backend.errors import EngineError
 from workers.pipelines import best_device
 from workers.training.engines import EngineJob
 from workers.training.engines.diffusers_child.adapter import Adapter, load_state, save_state
 from workers.training.engines.diffusers_child.examples import draw
 from workers.training.engines.diffusers_child.learner import Learner
-from workers.training.engines.diffusers_child.options import DiffusersOptions, options_of
 from workers.training.engines.diffusers_child.parent import Parent, StopRequested
 from workers.training.engines.diffusers_child.preparation import Prepared, prepare
 from workers.training.engines.events import CheckpointSaved, PhaseEntered, SampleSaved, StepDone

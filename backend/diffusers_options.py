@@ -1,5 +1,6 @@
-"""The `[diffusers]` block of a base model: how this engine trains it, beyond what every engine knows."""
+"""The `[diffusers]` block of a base model: how that engine trains it, beyond what every engine knows."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, ValidationError
@@ -7,6 +8,7 @@ from pydantic import Field, ValidationError
 from backend.contract import BaseModelSpec, Message, explain
 from backend.errors import BaseModelRejected
 
+FAMILY = re.compile(r"flux(-.*)?")  # architectures the engine knows how to train
 # Every linear layer inside the blocks of a FLUX transformer; a regular expression over module names.
 BLOCK_LAYERS = (
     r"(single_)?transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
@@ -39,7 +41,12 @@ class DiffusersOptions(Message):
 
 
 def options_of(spec: BaseModelSpec) -> DiffusersOptions:
-    """Return a base model's options. Raises BaseModelRejected for a misspelt or impossible one."""
+    """Return a base model's options. Raises BaseModelRejected for another family and for a misspelt option."""
+    if not FAMILY.fullmatch(spec.architecture):
+        raise BaseModelRejected(
+            f"{spec.name} can't be trained by the diffusers engine, which trains the FLUX.1 family alone.",
+            "Choose a FLUX.1 model, or train on RunPod; with ai-toolkit here, set ATELIER_TRAINING_ENGINE=ai_toolkit.",
+        )
     try:
         return DiffusersOptions.model_validate(spec.diffusers)
     except ValidationError as error:
