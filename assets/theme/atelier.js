@@ -351,6 +351,9 @@ window.atelier = (() => {
 
   // ---------------------------------------------------------------- keys
 
+  // Presses of Generate from before the feed is there, which it takes up when it comes.
+  const early_presses = [];
+  const generate = (wishes) => early_presses.push(wishes);
   document.addEventListener('keydown', (event) => {
     if ((event.metaKey || event.ctrlKey) && event.key === 'Enter' && current_tab() === 'generate') {
       event.preventDefault();
@@ -399,5 +402,7 @@ window.atelier = (() => {
     current_tab,
     toggle_theme,
     type_into,
+    generate,
+    early_presses,
   };
 })();

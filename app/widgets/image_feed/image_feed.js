@@ -347,6 +347,7 @@ atelier.generate = async (wishes) => {
   arrange(last_runs);
   refresh();
 };
+atelier.early_presses.splice(0).forEach((wishes) => atelier.generate(wishes));
 cancel_all.addEventListener('click', async () => {
   cancel_all.disabled = true;
   cancel_all.textContent = 'Stopping…';
