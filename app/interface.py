@@ -8,10 +8,11 @@ from app.api import offer
 from app.routes import routes
 from app.tabs import compare, gallery, generate, loras, runs, train
 from app.tabs.choices import QUICK
-from app.theme import FAVICON, SCRIPT, STYLESHEETS, studio_theme
+from app.theme import FAVICON, SCRIPTS, STYLESHEETS, studio_theme
 from app.widgets import stylesheets
 from app.widgets.account_sheet import account_sheet
 from app.widgets.generate_mode import generate_mode
+from app.widgets.picture_compare import picture_compare
 from app.widgets.picture_view import picture_view
 from app.widgets.top_bar import top_bar
 from backend.studio import Studio
@@ -55,6 +56,7 @@ def build(studio: Studio) -> gr.Blocks:
                 gallery_tab = gallery.build()
         train_page.select(**train_tab.setup.look_ahead)
         view = picture_view()
+        picture_compare()
         account_sheet()
         offer(studio)
         _wire(_Shell(bar, view, tabs), train_tab, runs_tab, loras_tab, generate_tab, gallery_tab)
@@ -85,7 +87,7 @@ def _head() -> str:
     shell = "\n".join(path.read_text(encoding="utf-8") for path in STYLESHEETS)
     # Within the container a widget's rule weighs more than Gradio's reset of every button.
     widgets = "\n".join(path.read_text(encoding="utf-8") for path in stylesheets())
-    script = SCRIPT.read_text(encoding="utf-8")
+    script = "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
     return f"<style>{shell}\n.gradio-container {{\n{widgets}\n}}</style><script>{script}</script>"
 
 

@@ -7,7 +7,10 @@ from gradio.themes.utils import colors, fonts, sizes
 
 THEME_FOLDER = Path(__file__).parents[1] / "assets" / "theme"
 STYLESHEETS = [THEME_FOLDER / f"{name}.css" for name in ("tokens", "shell", "gradio", "parts")]
-SCRIPT = THEME_FOLDER / "atelier.js"
+# Each adds to what the widgets share; the later ones use the earlier.
+SCRIPTS = [
+    THEME_FOLDER / f"{name}.js" for name in ("elements", "server", "messages", "places", "light_and_dark", "keys")
+]
 FAVICON = THEME_FOLDER / "favicon.svg"
 
 

@@ -3,13 +3,13 @@
 import json
 import math
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from backend.errors import LoraRejected
+from backend.errors import LoraRejected, NotFound
 
 MAX_HEADER_BYTES = 25 * 2**20
 _LORA_TENSOR = re.compile(r"(lora_[AB]|lora_down|lora_up|lora\.down|lora\.up)(\.|$)")
@@ -37,6 +37,12 @@ class LoraHeader(NamedTuple):
 
 _TENSORS = TypeAdapter(dict[str, Tensor])
 _METADATA = TypeAdapter(dict[str, str])
+
+
+def lora_missing(key: str) -> NotFound:
+    """Return what to raise for a LoRA that isn't at its key, naming it as a person knows it."""
+    name = PurePosixPath(key).stem
+    return NotFound(f"The LoRA “{name}” is not in storage.", "It may have been deleted; choose another one.")
 
 
 def read_header(path: Path, name: str) -> LoraHeader:

@@ -35,6 +35,7 @@ class FileChoice(View):
     key: str
     name: str
     architecture: str
+    trigger_word: str
 
 
 class TrainingChoice(View):
@@ -153,7 +154,12 @@ class GridViews(Views):
                 for spec in self._base_models.values()
             ],
             loras=[
-                FileChoice(key=each.key, name=f"{each.name} {each.detail}".strip(), architecture=each.architecture)
+                FileChoice(
+                    key=each.key,
+                    name=f"{each.name} {each.detail}".strip(),
+                    architecture=each.architecture,
+                    trigger_word=each.trigger_word,
+                )
                 for each in loras
             ],
             trainings=[

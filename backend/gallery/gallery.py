@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from backend.contract import ImageId, ImageRecord, file_stem
+from backend.datasets.store import at_once
 from backend.errors import InvalidRequest, NotFound
 from backend.gallery.index import GalleryIndex, Row, Tally, Wanted
 from backend.gallery.png_settings import texts_in
@@ -102,8 +103,7 @@ class Gallery:
         """Mark pictures as favourites, or no longer. The mark is an object of its own: every app sees it."""
         keys = [ImageKeys(owner, image_id) for image_id in _bounded(image_ids)]
         if favourite:
-            for each in keys:
-                self._bucket.put(each.favourite, b"{}")
+            at_once(lambda key: self._bucket.put(key, b"{}"), [each.favourite for each in keys])
         else:
             self._bucket.delete([each.favourite for each in keys])
         self._index.mark(owner, image_ids, favourite)

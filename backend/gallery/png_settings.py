@@ -1,4 +1,4 @@
-"""How a picture was made, read from the text that tools leave in a PNG: ours, AUTOMATIC1111's, ComfyUI's, InvokeAI's.
+"""How a picture was made, read from the text that tools leave in a PNG: ours, and those of the tools named below.
 
 Files come from anywhere: nothing of their pixels is decoded, and every value is checked before it is believed.
 """
@@ -69,13 +69,14 @@ def texts_in(path: Path) -> dict[str, str]:
 
 def settings_in(texts: Mapping[str, str]) -> PictureSettings:
     """Return what the texts of a PNG say. Raises InvalidRequest when none is of a tool we know."""
-    readers = {
-        "invokeai_metadata": _invokeai,
-        "parameters": _a1111,
-        "prompt": _comfyui,
-        "sd-metadata": _old_invokeai,
-    }
-    for name, read in readers.items():
+    readers = (
+        ("invokeai_metadata", _invokeai),
+        ("parameters", _swarmui),
+        ("parameters", _a1111),
+        ("prompt", _comfyui),
+        ("sd-metadata", _old_invokeai),
+    )
+    for name, read in readers:
         if text := texts.get(name):
             try:
                 found = read(text)
@@ -83,11 +84,18 @@ def settings_in(texts: Mapping[str, str]) -> PictureSettings:
                 continue
             if found and (found.prompt or found.seed is not None):
                 by_us = "LoRA Atelier" in texts.get("XML:com.adobe.xmp", "") and name in ("parameters", "prompt")
-                return found._replace(tool="LoRA Atelier") if by_us else found
+                # Ours comes back to the letter, so that it draws the same again.
+                return found._replace(tool="LoRA Atelier") if by_us else _tidied(found)
     raise InvalidRequest(
         "This PNG doesn't say how it was made.",
-        "Pictures from this studio, AUTOMATIC1111, ComfyUI and InvokeAI do, unless a site has stripped it off.",
+        "Pictures from this studio, AUTOMATIC1111, Forge, ComfyUI, SwarmUI and InvokeAI do, unless a site has "
+        "stripped it off.",
     )
+
+
+def _tidied(made: PictureSettings) -> PictureSettings:
+    """Return the settings without the commas that tags of LoRAs stood between."""
+    return made._replace(prompt=re.sub(r",(\s*,)+", ",", made.prompt).strip(" ,")) if made.loras else made
 
 
 # ------------------------------------------------------------------------------------------------ tools
@@ -103,16 +111,39 @@ def _a1111(text: str) -> PictureSettings:
     size = _SIZE.fullmatch(settings.get("Size", ""))
     plain, loras = _without_tags(prompt)
     return PictureSettings(
-        tool="AUTOMATIC1111",
+        tool="Forge" if settings.get("Version", "").startswith("f") else "AUTOMATIC1111",
         prompt=plain,
         negative_prompt=_prompt(negative),
         model=settings.get("Model", "")[:200],
         loras=loras,
         seed=_seed(settings.get("Seed")),
         steps=_whole(settings.get("Steps"), 150),
-        guidance=_number(settings.get("CFG scale"), 30),
+        # Forge writes FLUX's own guidance beside a CFG scale of 1.
+        guidance=_number(settings.get("Distilled CFG Scale", settings.get("CFG scale")), 30),
         width=_whole(size[1], 4096) if size else None,
         height=_whole(size[2], 4096) if size else None,
+    )
+
+
+def _swarmui(text: str) -> PictureSettings:
+    """{"sui_image_params": {"prompt": …, "loras": [name], "loraweights": ["0.8"], …}}, or it is another tool's."""
+    made = json.loads(text)["sui_image_params"]
+    pairs = zip(made.get("loras") or [], made.get("loraweights") or [], strict=False)
+    return PictureSettings(
+        tool="SwarmUI",
+        prompt=_prompt(made.get("prompt")),
+        negative_prompt=_prompt(made.get("negativeprompt")),
+        model=_stem(str(made.get("model", ""))),
+        loras=tuple(
+            NamedLora(_stem(str(name)), strength)
+            for name, weight in pairs
+            if (strength := _strength(weight)) is not None
+        )[:_MOST_LORAS],
+        seed=_seed(made.get("seed")),
+        steps=_whole(made.get("steps"), 150),
+        guidance=_number(made.get("fluxguidancescale", made.get("cfgscale")), 30),
+        width=_whole(made.get("width"), 4096),
+        height=_whole(made.get("height"), 4096),
     )
 
 
@@ -151,7 +182,8 @@ def _invokeai(text: str) -> PictureSettings:
         loras=tuple(each for each in loras if each)[:_MOST_LORAS],
         seed=_seed(made.get("seed")),
         steps=_whole(made.get("steps"), 150),
-        guidance=_number(made.get("guidance") if made.get("cfg_scale") is None else made["cfg_scale"], 30),
+        # FLUX's own guidance stands beside a cfg_scale of 1.
+        guidance=_number(made.get("cfg_scale") if made.get("guidance") is None else made["guidance"], 30),
         width=_whole(made.get("width"), 4096),
         height=_whole(made.get("height"), 4096),
     )

@@ -1,5 +1,6 @@
 """What of a foreign picture's settings can be used here: its base model and LoRAs, found by the names tools write."""
 
+import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -7,6 +8,9 @@ from typing import NamedTuple
 from backend.contract import BaseModelSpec, LoraUse, file_stem
 from backend.gallery.png_settings import PictureSettings
 from backend.loras.loras import LoraChoice
+
+# The same model in fewer bits: 'flux1-dev-fp8', 'flux1-dev-Q4_K_S', 'sd_xl_base_1.0_fp16'.
+_PRECISION = re.compile(r"([-_ .](fp8|fp16|bf16|nf4|bnb|scaled|e4m3fn|e5m2|v2|q[2-8]([-_][0-9a-z])*))+$", re.IGNORECASE)
 
 
 class Recognised(NamedTuple):
@@ -22,7 +26,8 @@ def recognise(
     settings: PictureSettings, base_models: Iterable[BaseModelSpec], loras: Iterable[LoraChoice]
 ) -> Recognised:
     """Return the base model and the LoRAs that a picture's settings mean."""
-    base_model = next((spec for spec in base_models if _plain(settings.model) in _names_of(spec)), None)
+    names = {_plain(settings.model), _plain(_PRECISION.sub("", settings.model))}
+    base_model = next((spec for spec in base_models if names & _names_of(spec)), None)
     # A finished LoRA goes before a checkpoint of the same name: those come first.
     known = {name: lora.key for lora in loras for name in (_plain(lora.name), _plain(PurePosixPath(lora.key).stem))}
     uses, missing = [], []

@@ -66,9 +66,8 @@ class Generation:
     def cancel_all(self, owner: str) -> None:
         """Ask for everything to be stopped that is at work or waits. What waits longest goes last."""
         newest = self.recent(owner)
-        for state in newest + self.going_behind(newest):
-            if not state.ended:
-                self._runs.cancel(owner, state.run_id)
+        going = [state.run_id for state in newest + self.going_behind(newest) if not state.ended]
+        self._runs.cancel_all(owner, going)
 
     def _worked_out(self, request: GenerationRequest, spec: BaseModelSpec, styles: Sequence[str]) -> GenerationRequest:
         """Return the request in its styles, with a prompt for each picture where there are wildcards."""

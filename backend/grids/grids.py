@@ -119,9 +119,7 @@ class Grids:
         """Ask for every cell to be stopped that is at work or waits. What waits longest goes last."""
         record = self._record(owner, grid_id)
         states = self._runs.states(owner, [cell.run_id for cell in record.cells])
-        for state in reversed(states):
-            if state and not state.ended:
-                self._runs.cancel(owner, state.run_id)
+        self._runs.cancel_all(owner, [state.run_id for state in reversed(states) if state and not state.ended])
 
     def retry(self, owner: str, grid_id: GridId, run_id: RunId | None = None) -> None:
         """Draw again what ended without a picture: one cell, or all of them."""

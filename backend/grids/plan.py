@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from backend.contract import BaseModelSpec, LoraUse, Message, Prompt, RunId, Seed, StorageKey
-from backend.errors import InvalidRequest, NotFound
+from backend.errors import InvalidRequest
 from backend.grids.axes import AXIS_NAMES, NUMBERS, AxisKind, few_loras, numbers_in, prompts_in, steps_in
+from backend.lora_files import lora_missing
 from backend.loras.loras import Loras
 
 MOST_CELLS = 100
@@ -130,7 +131,7 @@ class _Known:
         """Return the key of a LoRA that is there and made for this base model."""
         choice = self._choices.get(key)
         if choice is None:
-            raise NotFound(f"There is no LoRA of yours at '{key}'.", "Choose one from the list.")
+            raise lora_missing(key)
         if choice.architecture != self._spec.architecture:
             raise InvalidRequest(f"“{choice.name}” was made for another base model than {self._spec.name}.")
         return key

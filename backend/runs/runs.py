@@ -5,7 +5,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -131,6 +131,13 @@ class Runs:
             self._submissions.note(keys, attempt, state.job_at_work)
         # Noted only now: what RunPod refused to cancel must not be shown as stopping.
         self._submissions.ask(keys, attempt, cancelled=True)
+
+    def cancel_all(self, owner: str, run_ids: Sequence[RunId]) -> None:
+        """Ask for runs to be stopped, a few at a time in this order. Raises what one of them raised, after all."""
+        asked = [self._pool.submit(self.cancel, owner, run_id) for run_id in run_ids]
+        wait(asked)
+        for each in asked:
+            each.result()
 
     def ask(self, owner: str, run_id: RunId, wish: Wish) -> None:
         """Ask a training that goes on for a checkpoint or for samples now. Raises InvalidRequest where none can be."""

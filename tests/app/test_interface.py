@@ -6,7 +6,7 @@ import gradio as gr
 from httpx import ASGITransport, AsyncClient
 
 from app.interface import build, launch_options
-from app.theme import SCRIPT
+from app.theme import SCRIPTS
 from app.widgets import stylesheets
 from backend.studio import Studio
 
@@ -29,14 +29,14 @@ async def test_only_the_named_endpoints_are_public(quiet_studio: Studio) -> None
 
 
 def test_nothing_a_person_wrote_is_put_together_as_html() -> None:
-    scripts = [SCRIPT, *(script for sheet in stylesheets() for script in sheet.parent.glob("*.js"))]
+    scripts = [*SCRIPTS, *(script for sheet in stylesheets() for script in sheet.parent.glob("*.js"))]
 
     for script in scripts:
         assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", script.read_text()), script
 
 
 def test_importing_the_widgets_writes_no_files() -> None:
-    assert not list(SCRIPT.parents[2].glob("app/**/*.pyi"))
+    assert not list(SCRIPTS[0].parents[2].glob("app/**/*.pyi"))
 
 
 async def test_the_page_answers(quiet_studio: Studio) -> None:

@@ -17,7 +17,6 @@ from tests.journeys.conftest import BROWSERS, FLAGS
 ROUNDS = 7
 SLOW_MS = 100
 WAIT_MS = 20_000
-# Notes when the browser took a press in, and when a frame first shows what `shown` says.
 # Notes when the browser took a press in, and when a frame first shows another value than before.
 WATCH = """
 (() => {

@@ -102,6 +102,27 @@ def test_a_png_that_is_dropped_back_gives_the_same_pixels(
     )
 
 
+def compared(page: Page, bar: Locator) -> None:
+    """Look at the two that are selected against each other, by keyboard, and come back."""
+    bar.get_by_role("button", name="Compare").click()
+    dialog = page.get_by_role("dialog", name="Two pictures compared")
+    expect(dialog.get_by_label("How much of the first picture is seen")).to_be_focused(timeout=SHORT)
+    first = dialog.locator(".first")
+    for key, seen in (("End", "inset(0px)"), ("Home", "inset(0px 100% 0px 0px)")):
+        page.keyboard.press(key)
+        expect(first).to_have_css("clip-path", seen)
+    # They are of one press, so only the seed sets them apart.
+    expect(dialog.locator("tbody th")).to_have_text(["Seed"])
+    seeds = dialog.locator("tbody td").all_text_contents()
+    page.keyboard.press("s")
+    expect(dialog.locator("tbody td")).to_have_text(seeds[::-1])
+    page.keyboard.press("2")
+    expect(dialog.get_by_role("button", name="Side by side")).to_have_attribute("aria-pressed", "true")
+    assert Axe().run(page).violations_count == 0
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+
+
 def test_many_are_selected_downloaded_and_deleted(page: Page, address: str, pictures: Locator) -> None:
     before = page.request.get(f"{address}/api/gallery/summary").json()["pictures"]
     pictures.first.locator(".open").focus()
@@ -110,6 +131,7 @@ def test_many_are_selected_downloaded_and_deleted(page: Page, address: str, pict
     page.keyboard.press(" ")
     bar = page.get_by_role("toolbar", name="Selected pictures")
     expect(bar.get_by_text("2 selected")).to_be_visible(timeout=SHORT)
+    compared(page, bar)
     with page.expect_download() as saved:
         bar.get_by_role("button", name="Download ZIP").click()
     with zipfile.ZipFile(saved.value.path()) as archive:

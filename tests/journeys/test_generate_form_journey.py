@@ -111,6 +111,32 @@ def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     expect(slot.get_by_label("How much is redrawn")).to_have_value("0.3")
 
 
+def test_one_of_hundreds_of_loras_is_found_and_added_by_keyboard(form: Page) -> None:
+    def serve(route: Route) -> None:
+        loras = [
+            {"key": f"loras/local/{number}/l.safetensors", "name": f"LoRA {number}", "detail": "", "thumb": "",
+             "architecture": "flux-tiny" if number < 299 else "sdxl", "base_model": "A base", "trigger_word": ""}
+            for number in range(300)
+        ]  # fmt: skip
+        route.fulfill(body=json.dumps({"version": "1", "loras": loras}), content_type="application/json")
+
+    form.route(re.compile(r"/api/loras\?since="), serve)
+    form.reload()
+    picker = form.get_by_role("region", name="LoRAs", exact=True)
+    expect(picker.get_by_text("240 more: search for them.")).to_be_visible(timeout=SHORT)
+    search = picker.get_by_label("Search LoRAs")
+    for number in (123, 299):
+        search.fill(f"lora {number}")
+        expect(picker.locator(".choice")).to_have_count(1)
+        search.press("Enter")
+    expect(picker.get_by_label("Chosen LoRAs").locator("li")).to_have_count(1)
+    expect(form.get_by_text("LoRA 299 is made for A base and does not fit Tiny FLUX.")).to_be_visible(timeout=SHORT)
+    search.fill("lora 12")
+    search.press("ArrowDown")
+    form.keyboard.press("ArrowRight")
+    expect(picker.locator(".choice").nth(1)).to_be_focused()
+
+
 def test_what_was_written_comes_back_by_the_up_key_and_by_the_menu(form: Page) -> None:
     box = write(form, "an owl")
     box.press("Control+Enter")

@@ -9,7 +9,7 @@ from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
 from backend.errors import LoraRejected, NotFound, StorageError
-from backend.lora_files import check_is_lora
+from backend.lora_files import check_is_lora, lora_missing
 from backend.storage import Bucket, Head
 
 MAX_CACHE_BYTES = 20 * 2**30
@@ -58,7 +58,7 @@ class LoraCache:
                     self._tensor_hashes[content_hash] = tensor_hash(path)
                 os.utime(path)  # used now: the last to go
         except NotFound as error:
-            raise NotFound(f"There is no LoRA at '{key}'.", "Choose one from the list; it may be deleted.") from error
+            raise lora_missing(key) from error
         except LoraRejected:
             path.unlink(missing_ok=True)
             raise

@@ -1,5 +1,5 @@
 const { make, get, ago, duration, open_run } = atelier;
-const sheet = make('dialog', { class: 'account-sheet', 'aria-labelledby': 'account-sheet-title' });
+const sheet = make('dialog', { class: 'atelier-dialog broad account-sheet', 'aria-labelledby': 'account-sheet-title' });
 const close = () => sheet.close();
 let me = null;
 

@@ -11,6 +11,7 @@ window.addEventListener('atelier:selected', (event) => {
   bar.hidden = !ids.length || atelier.current_tab() !== 'gallery';
   all_liked = false;
   bar.querySelector('.like').textContent = 'Favourite';
+  bar.querySelector('.compare').hidden = ids.length !== 2;
   bar.querySelector('b').textContent = `${ids.length.toLocaleString()} selected`;
 });
 window.addEventListener('atelier:tab', (event) => {
@@ -30,8 +31,10 @@ const on = (name, work) =>
     }
   });
 
+window.addEventListener('atelier:delete-selected', () => bar.querySelector('.delete').click());
 bar.querySelector('.none').addEventListener('click', () => tell('unselect'));
 bar.querySelector('.all').addEventListener('click', () => tell('select-shown'));
+on('compare', (image_ids) => tell('compare-pictures', image_ids));
 on('like', async (image_ids) => {
   const favourite = !all_liked;
   await post('/api/gallery/favourite', { image_ids, favourite });

@@ -1,4 +1,5 @@
-const { make, get, post, open_tab, find_pictures, parameters, tell, toast } = atelier;
+// The wall: only what is near the screen is on the page.
+const { make, heart, get, post, open_tab, find_pictures, parameters, tell, toast } = atelier;
 const root = element.querySelector('.gallery-wall'),
   wall = root.querySelector('.tiles'),
   end = root.querySelector('.end');
@@ -6,9 +7,7 @@ const notice = root.querySelector('.poll-notice'),
   empty = root.querySelector('.empty-state'),
   fresh_button = root.querySelector('.fresh');
 const NEAR = 900,
-  LOOK_MS = 10000,
-  HEART =
-    'M12 20s-7.500-4.600-7.500-10.200A4.300 4.300 0 0 1 12 7.200a4.300 4.300 0 0 1 7.500 2.600C19.500 15.400 12 20 12 20z';
+  LOOK_MS = 10000;
 // `ids` follows `items` in place: the picture view turns through it. `shown` are the tiles that are on the page.
 const items = [],
   ids = [],
@@ -54,14 +53,7 @@ const dress = (node, item, index) => {
     node.querySelector('.heart').remove();
     return;
   }
-  const heart = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-  heart.setAttribute('viewBox', '0 0 24 24');
-  heart.setAttribute('class', 'heart');
-  heart.setAttribute('aria-hidden', 'true');
-  const outline = document.createElementNS(heart.namespaceURI, 'path');
-  outline.setAttribute('d', HEART);
-  heart.append(outline);
-  node.append(heart);
+  node.append(heart());
 };
 const render = () => {
   const above = -wall.getBoundingClientRect().top,
@@ -104,173 +96,7 @@ const soon = () => {
   });
 };
 
-// ---------------------------------------------------------------- pages
-
-const add = (pictures) => {
-  const from = items.length;
-  items.push(...pictures);
-  ids.push(...pictures.map((each) => each.image_id));
-  place(from);
-};
-const say_empty = () => {
-  empty.hidden = items.length > 0 || !finished;
-  const filtered = is_filtered();
-  empty.querySelector('h2').textContent = filtered ? 'Nothing matches' : 'No pictures yet';
-  empty.querySelector('p').textContent = filtered
-    ? 'No picture is like that. Try fewer words, or look at all of them.'
-    : 'Every picture you make is kept here with its prompt, seed and settings.';
-  empty.querySelector('button').textContent = filtered ? 'Show all pictures' : 'Make the first one';
-};
-const count = async () => {
-  const now = round,
-    found = await get(`/api/gallery/summary?${question()}`).catch(() => null);
-  if (found && now === round) tell('summary', found);
-};
-const state_of = (page) =>
-  page.trouble
-    ? `${page.trouble} What is here may be out of date; nothing is lost.`
-    : page.whole
-      ? ''
-      : 'The gallery is being put in order; pictures appear as they are found.';
-const more = async () => {
-  if (busy || finished || !seen()) return;
-  busy = true;
-  const now = round;
-  let pause = 0;
-  try {
-    const page = await get(`/api/gallery?${question({ after })}`);
-    if (now !== round) return;
-    if (!after) {
-      items.length = ids.length = 0;
-      focused = 0;
-      shown.forEach((node) => node.remove());
-      shown.clear();
-      place();
-      count();
-    }
-    add(page.pictures);
-    after = ids.at(-1) || '';
-    finished = !page.after && page.whole;
-    notice.textContent = state_of(page);
-    if (!page.whole && !page.after) pause = 1200;
-    say_empty();
-    render();
-  } catch (error) {
-    notice.textContent = error.message;
-    pause = 4000;
-  } finally {
-    if (now === round) busy = false;
-  }
-  if (pause) setTimeout(more, pause);
-  else if (end.getBoundingClientRect().top < innerHeight + 2 * NEAR) more();
-};
-const start = () => {
-  round += 1;
-  after = '';
-  finished = false;
-  busy = false;
-  fresh = [];
-  fresh_button.hidden = true;
-  choose([]);
-  window.scrollTo({ top: 0 });
-  more();
-};
-
-// Pictures made since, and deleted elsewhere: the newest page tells. A wall that is scrolled down stays where it is.
-const look = async () => {
-  if (busy || !seen() || (!items.length && !finished)) return;
-  const now = round,
-    page = await get(`/api/gallery?${question()}`).catch(() => null);
-  if (!page?.whole || now !== round || busy) return;
-  notice.textContent = state_of(page);
-  const told = new Map(page.pictures.map((each) => [each.image_id, each])),
-    last = page.after || '~';
-  forget(ids.filter((id) => id <= last && !told.has(id)));
-  let changed = false;
-  for (const item of items.slice(0, told.size)) {
-    const liked = told.get(item.image_id)?.favourite;
-    if (liked !== undefined && liked !== item.favourite) {
-      item.favourite = liked;
-      changed = true;
-    }
-  }
-  if (changed) render();
-  const known = new Set(ids);
-  fresh = page.pictures.filter((each) => !known.has(each.image_id) && (finished || each.image_id < ids.at(-1)));
-  if (!fresh.length) return;
-  count();
-  if (scrollY < 240 && !root.contains(document.activeElement)) {
-    show_fresh();
-    return;
-  }
-  fresh_button.textContent = `↑ ${fresh.length} new picture${fresh.length === 1 ? '' : 's'}`;
-  fresh_button.hidden = false;
-};
-const show_fresh = () => {
-  const known = new Set(ids),
-    news = fresh.filter((each) => !known.has(each.image_id));
-  items.unshift(...news);
-  ids.unshift(...news.map((each) => each.image_id));
-  focused += root.contains(document.activeElement) ? news.length : 0;
-  fresh = [];
-  fresh_button.hidden = true;
-  place();
-  say_empty();
-  render();
-};
-const forget = (gone) => {
-  if (!gone.length) return;
-  const doomed = new Set(gone);
-  for (let index = ids.length - 1; index >= 0; index -= 1)
-    if (doomed.has(ids[index])) {
-      ids.splice(index, 1);
-      items.splice(index, 1);
-    }
-  focused = Math.max(0, Math.min(focused, items.length - 1));
-  place();
-  if (gone.some((id) => selected.delete(id))) tell('selected', [...selected]);
-  say_empty();
-  render();
-  count();
-  more();
-};
-
 // ---------------------------------------------------------------- what people do
-
-const choose = (chosen) => {
-  selected.clear();
-  chosen.forEach((id) => selected.add(id));
-  tell('selected', [...selected]);
-  soon();
-};
-const toggle = (index, range = false) => {
-  const id = ids[index],
-    from = range && anchor ? ids.indexOf(anchor) : -1,
-    on = !selected.has(id);
-  const touched = from < 0 ? [id] : ids.slice(Math.min(from, index), Math.max(from, index) + 1);
-  for (const each of touched) on || from >= 0 ? selected.add(each) : selected.delete(each);
-  anchor = id;
-  choose([...selected]);
-};
-const go_to = (index) => {
-  if (!items[index]) return;
-  focused = index;
-  const top = wall.getBoundingClientRect().top + items[index].top,
-    bottom = top + items[index].height_shown;
-  if (top < 90) scrollBy({ top: top - 90 });
-  else if (bottom > innerHeight - 90) scrollBy({ top: bottom - innerHeight + 90 });
-  render();
-  shown.get(ids[index]).firstChild.focus({ preventScroll: true });
-};
-const index_of = (target) => ids.indexOf(target.closest('.tile')?.dataset.id);
-const like = async (image_ids, favourite) => {
-  try {
-    await post('/api/gallery/favourite', { image_ids, favourite });
-    tell('liked', { ids: image_ids, favourite });
-  } catch (error) {
-    toast(error.message);
-  }
-};
 
 wall.addEventListener('click', (event) => {
   const index = index_of(event.target);
@@ -279,7 +105,7 @@ wall.addEventListener('click', (event) => {
     toggle(index, event.shiftKey);
     return;
   }
-  tell('picture', { ids, at: index, near_end: more });
+  open_picture(index);
 });
 wall.addEventListener('focusin', (event) => {
   const index = index_of(event.target);
@@ -290,6 +116,10 @@ wall.addEventListener('focusin', (event) => {
 });
 wall.addEventListener('keydown', (event) => {
   const index = index_of(event.target);
+  if (index >= 0 && (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'a') {
+    event.preventDefault();
+    choose(ids);
+  }
   if (index < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
   const doings = {
     ArrowLeft: () => go_to(index - 1),
@@ -303,7 +133,11 @@ wall.addEventListener('keydown', (event) => {
     ' ': () => toggle(index, event.shiftKey),
     f: () => like([ids[index]], !items[index].favourite),
     Escape: () => choose([]),
-    Enter: () => tell('picture', { ids, at: index, near_end: more }),
+    Delete: () => {
+      if (!selected.size) choose([ids[index]]);
+      tell('delete-selected');
+    },
+    Enter: () => open_picture(index),
   };
   if (!doings[event.key]) return;
   event.preventDefault();

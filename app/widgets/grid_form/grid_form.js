@@ -1,27 +1,9 @@
+// What to compare: the same in every cell, what changes, and what that would take.
 const { make, get, send, duration, parameters, address, tell, toast } = atelier;
 const $ = (selector) => element.querySelector(selector);
 const form = $('.grid-form'),
   axes_box = $('.axes'),
   draw = $('#draw-grid');
-const KINDS = {
-  '': 'Nothing',
-  prompt: 'Prompt',
-  seed: 'Seed',
-  lora: 'LoRA',
-  checkpoint: 'Checkpoint',
-  strength: 'Strength',
-  steps: 'Steps',
-  guidance: 'Guidance',
-};
-const EXAMPLES = {
-  prompt: 'One prompt a line',
-  seed: '1–4',
-  strength: '0–1 step 0.2',
-  steps: '8, 12, 20',
-  guidance: '1–4 step 0.5',
-  checkpoint: 'all, or 100–300 step 100',
-};
-const FIRST = { seed: '1–3', strength: '0–1 step 0.5', checkpoint: 'all' };
 // What a thing that varies makes needless to say for all cells.
 const SAID_BY = {
   prompt: '.prompt',
@@ -32,9 +14,7 @@ const SAID_BY = {
   steps: '.steps',
   guidance: '.guidance',
 };
-const WAIT_MS = 350,
-  MOST_CHECKPOINTS = 10,
-  MOST_LORAS = 6;
+const WAIT_MS = 350;
 let choices = { base_models: [], loras: [], trainings: [] },
   timer = null,
   asked = 0,
@@ -49,74 +29,6 @@ const offer = (select, options) => {
   if (options.some((each) => each.value === chosen)) select.value = chosen;
 };
 
-// ---------------------------------------------------------------- axes
-
-const files = (chosen) =>
-  make(
-    'div',
-    { class: 'files', role: 'group', 'aria-label': 'LoRAs to compare' },
-    ...fitting(choices.loras).map((lora) =>
-      make(
-        'label',
-        {},
-        make('input', { type: 'checkbox', value: lora.key, checked: chosen.includes(lora.key) }),
-        document.createTextNode(lora.name),
-      ),
-    ),
-    fitting(choices.loras).length ? null : make('p', { text: 'There are none for this base model yet.' }),
-  );
-const values_box = (kind, name, given) => {
-  if (!kind) return [];
-  if (kind === 'lora') return [files(given.keys || [])];
-  const label = `Values of the ${name.toLowerCase()}`;
-  const box =
-    kind === 'prompt'
-      ? make('textarea', { rows: 3, placeholder: EXAMPLES.prompt, 'aria-label': label })
-      : make('input', { class: 'text', placeholder: EXAMPLES[kind], 'aria-label': label });
-  box.value = given.text ?? FIRST[kind] ?? '';
-  if (kind !== 'checkpoint') return [box];
-  const trainings = make(
-    'select',
-    { class: 'training', 'aria-label': 'Training' },
-    option('', 'Choose a training'),
-    ...fitting(choices.trainings).map((each) => option(each.run_id, each.name)),
-  );
-  trainings.value = given.run_id || fitting(choices.trainings)[0]?.run_id || '';
-  return [trainings, box];
-};
-const axis = (name, kind) => {
-  const kinds = Object.entries(KINDS).filter(([each]) => each || name !== 'Columns');
-  const select = make(
-    'select',
-    { class: 'kind', 'aria-label': `${name} vary` },
-    ...kinds.map(([value, text]) => option(value, text)),
-  );
-  const box = make('div', { class: 'values' });
-  const fill = (given) => box.replaceChildren(...values_box(select.value, name, given));
-  select.value = kind;
-  select.addEventListener('change', () => fill({}));
-  const node = make('fieldset', { 'aria-label': name }, make('b', { text: name, 'aria-hidden': 'true' }), select, box);
-  const set = (wanted, given = {}) => {
-    select.value = wanted;
-    fill(given);
-  };
-  return {
-    node,
-    fill,
-    set,
-    select,
-    read: () => {
-      const text = box.querySelector('textarea, .text')?.value ?? '',
-        run_id = box.querySelector('.training')?.value || null;
-      return {
-        kind: select.value,
-        text,
-        run_id,
-        keys: [...box.querySelectorAll('.files input:checked')].map((each) => each.value),
-      };
-    },
-  };
-};
 const axes = [axis('Columns', 'seed'), axis('Rows', ''), axis('Sheets', '')];
 axes_box.append(...axes.map((each) => each.node));
 for (const each of axes) each.fill({});
@@ -222,66 +134,6 @@ const offer_for_base = () => {
   offer_recipes();
 };
 
-// ---------------------------------------------------------------- what people often compare
-
-// So many that they can be judged, from the first to the last.
-const spread = (steps) =>
-  steps.length <= MOST_CHECKPOINTS
-    ? 'all'
-    : [
-        ...new Set(
-          Array.from(
-            { length: MOST_CHECKPOINTS },
-            (_, index) => steps[Math.round((index * (steps.length - 1)) / (MOST_CHECKPOINTS - 1))],
-          ),
-        ),
-      ].join(', ');
-const by_checkpoint = (training) => {
-  axes[0].set('checkpoint', { run_id: training.run_id, text: spread(training.steps) });
-  if (training.prompts.length) axes[1].set('prompt', { text: training.prompts.join('\n') });
-  else if (!$('.prompt').value) $('.prompt').value = training.trigger_word;
-};
-const by_strength = () => {
-  if (!$('.lora').value) $('.lora').value = fitting(choices.loras)[0].key;
-  axes[0].set('strength', { text: '0.4–1.2 step 0.2' });
-  axes[1].set('seed', { text: '1–3' });
-};
-const by_lora = () => {
-  axes[0].set('lora', {
-    keys: fitting(choices.loras)
-      .slice(0, MOST_LORAS)
-      .map((each) => each.key),
-  });
-  axes[1].set('seed', { text: '1–3' });
-};
-const by_seed = () => {
-  axes[0].set('seed', { text: '1–4' });
-  axes[1].set('steps', { text: [0.5, 1, 1.5].map((part) => Math.round(base().steps * part)).join(', ') });
-};
-const RECIPES = [
-  ['Checkpoints', () => by_checkpoint(fitting(choices.trainings)[0]), () => fitting(choices.trainings).length],
-  ['Strengths', by_strength, () => fitting(choices.loras).length],
-  ['LoRAs', by_lora, () => fitting(choices.loras).length > 1],
-  ['Seeds and steps', by_seed, () => true],
-];
-const offer_recipes = () => {
-  const possible = RECIPES.filter(([, , there]) => there());
-  $('.recipes').hidden = possible.length < 2;
-  $('.recipes').replaceChildren(
-    $('.recipes span'),
-    ...possible.map(([text, work]) =>
-      make('button', {
-        type: 'button',
-        text,
-        onclick: () => {
-          for (const each of axes) each.set('');
-          work();
-          soon();
-        },
-      }),
-    ),
-  );
-};
 // A grid that was drawn, to be changed and drawn again.
 const fill_in = (wish) => {
   $('.base').value = wish.base_model;

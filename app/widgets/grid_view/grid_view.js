@@ -1,4 +1,5 @@
-const { make, poll, get, post, ago, confirm, toast, tell, parameters, capital, open_lora, STATUS } = atelier;
+// One grid with its cells as they fill, or all of them.
+const { make, poll, get, post, ago, confirm, copy, toast, tell, parameters, capital, open_lora, STATUS } = atelier;
 const $ = (selector) => element.querySelector(selector);
 const root = $('.grid-view'),
   one = $('.one'),
@@ -26,8 +27,7 @@ const attempt = async (work, said = '') => {
   version = '';
   refresh();
 };
-const button = (label, work, kind = '') =>
-  make('button', { type: 'button', class: `button small ${kind}`, text: label, onclick: work });
+const button = (label, work, kind = '') => atelier.button(label, work, `small ${kind}`.trim());
 const act = (action, message) => attempt(() => post(`/api/grids/${grid_id}/${action}`, message));
 const remove = async () => {
   const going = grid.cells.some((cell) => GOING.includes(cell.status));
@@ -42,85 +42,7 @@ const remove = async () => {
   toast('Grid deleted');
   tell('open-grid', 'new');
 };
-const copy_link = async () => {
-  try {
-    await navigator.clipboard.writeText(location.href);
-    toast('Link copied');
-  } catch {
-    toast('The browser did not allow copying.');
-  }
-};
-
-// ---------------------------------------------------------------- cells
-
-const shape = () => `aspect-ratio:${grid.width}/${grid.height}`;
-// The view turns through the sheet as it lies there, and says of each picture what sets it apart.
-const open_picture = (place) => {
-  const first = sheet * tiles.length,
-    drawn = tiles
-      .map((_, index) => ({ index, picture: grid.cells[grid.places[first + index]].picture }))
-      .filter(({ picture }) => picture);
-  tell('picture', {
-    ids: drawn.map(({ picture }) => picture.image_id),
-    at: drawn.findIndex(({ index }) => index === place),
-    captions: drawn.map(({ index }) =>
-      [
-        grid.columns[index % grid.columns.length],
-        grid.rows[Math.floor(index / grid.columns.length)],
-        grid.sheets[sheet],
-      ]
-        .filter(Boolean)
-        .join(' · '),
-    ),
-    places: drawn.map(({ index }) => index),
-    across: grid.columns.length,
-  });
-};
-const kind_of = (cell) =>
-  cell.picture
-    ? cell.picture.image_id
-    : GOING.includes(cell.status)
-      ? `${cell.status} ${cell.step}`
-      : `${cell.status} ${cell.problem?.message}`;
-const why = (cell) =>
-  cell.problem
-    ? `${cell.problem.message} ${cell.problem.hint}`.trim()
-    : 'It was never asked for, or its run has been deleted.';
-const cell_tile = (cell, place) => {
-  if (cell.picture) {
-    const image = make('img', { src: cell.picture.thumb, alt: cell.words, loading: 'lazy', decoding: 'async' });
-    const tile = make(
-      'button',
-      {
-        type: 'button',
-        class: 'cell',
-        style: shape(),
-        'aria-label': `Open: ${cell.words}`,
-        onclick: () => open_picture(place),
-      },
-      image,
-    );
-    image.addEventListener('error', () =>
-      tile.replaceWith(make('div', { class: 'cell ended', style: shape(), text: 'Deleted' })),
-    );
-    return tile;
-  }
-  if (GOING.includes(cell.status)) {
-    const words =
-      cell.status === 'running' && cell.steps
-        ? `${cell.step} of ${cell.steps}`
-        : cell.status === 'running'
-          ? 'Starting'
-          : STATUS[cell.status];
-    return make('div', { class: 'cell going', style: shape() }, make('small', { text: words }));
-  }
-  return make(
-    'div',
-    { class: `cell ended ${cell.status === 'cancelled' ? '' : 'failed'}`, style: shape(), title: why(cell) },
-    make('small', { text: STATUS[cell.status] }),
-    button('Retry', () => act('retry', { run_id: cell.run_id })),
-  );
-};
+const copy_link = () => copy(location.href, 'Link copied');
 
 // ---------------------------------------------------------------- one grid
 
@@ -254,31 +176,8 @@ const paint = () => {
   });
 };
 
-// ---------------------------------------------------------------- all of them, and keeping up
+// ---------------------------------------------------------------- keeping up
 
-const thumbs = (each) =>
-  make(
-    'span',
-    { class: 'thumbs', 'aria-hidden': 'true' },
-    ...each.thumbs.map((src) =>
-      make('img', { src, alt: '', loading: 'lazy', decoding: 'async', onerror: (event) => event.target.remove() }),
-    ),
-  );
-const row = (each) =>
-  make(
-    'li',
-    {},
-    make(
-      'button',
-      { type: 'button', onclick: () => tell('open-grid', each.grid_id) },
-      thumbs(each),
-      make('b', { text: each.title }),
-      make('small', { text: ago(each.created_at) }),
-      make('small', {
-        text: `${each.axes.map(capital).join(' × ')} · ${each.cells} ${each.cells === 1 ? 'picture' : 'pictures'}`,
-      }),
-    ),
-  );
 const show = (part) => {
   for (const each of [one, all, empty]) each.hidden = each !== part;
 };

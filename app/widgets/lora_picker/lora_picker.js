@@ -1,11 +1,12 @@
-const { make, poll, get, type_into, open_tab, toast } = atelier;
+const { make, poll, get, type_into, open_tab, toast, arrow_keys } = atelier;
 const root = element.querySelector('.lora-picker'),
   choices = root.querySelector('.choices'),
   chosen = root.querySelector('.chosen');
 const search = root.querySelector('.search'),
   none = root.querySelector('.none');
 const SEARCH_FROM = 6,
-  MOST = 8; // LoRAs
+  MOST = 8, // LoRAs
+  SHOWN = 60; // the rest is found by searching
 let loras = [],
   version = '',
   known = false;
@@ -22,25 +23,33 @@ const picture = (lora) =>
     : make('span', { class: 'thumb' });
 const file_name = (key) => key.split('/').at(-1).replace('.safetensors', '');
 
+const reason_against = (lora) =>
+  fits(lora) ? '' : `${lora.name} is made for ${lora.base_model} and does not fit ${value().base_model}.`;
+const add = (lora) => {
+  const reason = reason_against(lora);
+  if (reason) toast(reason);
+  else if (value().loras.length >= MOST) toast(`${MOST} LoRAs at once are the most. Remove one first.`);
+  else set([...value().loras, { key: lora.key, strength: 1 }]);
+};
 const choice = (lora) => {
-  const why = fits(lora) ? '' : `Made for ${lora.base_model}`;
-  const reason = why
-    ? `${lora.name} is ${why[0].toLowerCase()}${why.slice(1)} and does not fit ${value().base_model}.`
-    : '';
-  const add = () => {
-    if (reason) toast(reason);
-    else if (value().loras.length >= MOST) toast(`${MOST} LoRAs at once are the most. Remove one first.`);
-    else set([...value().loras, { key: lora.key, strength: 1 }]);
-  };
+  const reason = reason_against(lora);
   return make(
     'button',
-    { type: 'button', class: 'choice', 'aria-disabled': why ? 'true' : null, title: reason || lora.name, onclick: add },
+    {
+      type: 'button',
+      class: 'choice',
+      'aria-disabled': reason ? 'true' : null,
+      title: reason || lora.name,
+      onclick: () => add(lora),
+    },
     picture(lora),
     make(
       'span',
       {},
       make('b', { text: lora.name }),
-      make('small', { text: why || lora.detail || lora.trigger_word || lora.base_model }),
+      make('small', {
+        text: (reason && `Made for ${lora.base_model}`) || lora.detail || lora.trigger_word || lora.base_model,
+      }),
     ),
   );
 };
@@ -132,6 +141,14 @@ const row = (use) => {
   );
 };
 
+const left = () => {
+  const taken = new Set(value().loras.map((use) => use.key)),
+    wanted = search.value.trim().toLowerCase();
+  return loras
+    .filter((lora) => !taken.has(lora.key))
+    .filter((lora) => `${lora.name} ${lora.trigger_word} ${lora.detail}`.toLowerCase().includes(wanted))
+    .sort((one, other) => fits(other) - fits(one));
+};
 const paint = () => {
   const focused = root.contains(document.activeElement);
   // One that does not fit the base model would only fail later.
@@ -140,17 +157,13 @@ const paint = () => {
     return lora && !fits(lora);
   });
   if (unfit.length) props.value = { ...value(), loras: value().loras.filter((use) => !unfit.includes(use)) };
-  const uses = value().loras,
-    taken = new Set(uses.map((use) => use.key)),
-    wanted = search.value.trim().toLowerCase();
-  const left = loras.filter(
-    (lora) => !taken.has(lora.key) && `${lora.name} ${lora.trigger_word} ${lora.detail}`.toLowerCase().includes(wanted),
-  );
-  left.sort((a, b) => fits(b) - fits(a));
-  chosen.replaceChildren(...uses.map(row));
-  choices.replaceChildren(...left.map(choice));
+  const found = left(),
+    more = found.length - SHOWN;
+  chosen.replaceChildren(...value().loras.map(row));
+  choices.replaceChildren(...found.slice(0, SHOWN).map(choice));
+  if (more > 0) choices.append(make('p', { class: 'more', text: `${more.toLocaleString()} more: search for them.` }));
   search.hidden = loras.length < SEARCH_FROM;
-  none.hidden = !known || left.length > 0 || (loras.length > 0 && !wanted);
+  none.hidden = !known || found.length > 0 || (loras.length > 0 && !search.value.trim());
   none.replaceChildren(
     ...(loras.length
       ? [document.createTextNode('No LoRA is called that.')]
@@ -177,6 +190,17 @@ const refresh = poll({
   },
 });
 search.addEventListener('input', paint);
+search.addEventListener('keydown', (event) => {
+  if (event.key === 'ArrowDown') choices.querySelector('.choice')?.focus();
+  if (event.key !== 'Enter' || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const [first] = left();
+  if (!first) return;
+  search.value = '';
+  add(first);
+  search.focus();
+});
+arrow_keys(choices, '.choice');
 watch('value', () => {
   paint();
   refresh();

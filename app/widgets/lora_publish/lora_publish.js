@@ -1,4 +1,4 @@
-const { make, get, post, tell } = atelier;
+const { make, closes_beside, get, post, tell } = atelier;
 const dialog = element.querySelector('.lora-publish');
 const MOST = 12,
   FIRST = 4,
@@ -119,6 +119,7 @@ const done = (url) =>
 
 const paint = () => {
   const name = make('input', {
+    class: 'entry',
     value: lora.published ? lora.published.split('/').at(-1) : '',
     maxlength: 96,
     autocomplete: 'off',
@@ -180,9 +181,7 @@ const open = async (detail) => {
     follow();
   } else paint();
 };
-dialog.addEventListener('click', (event) => {
-  if (event.target === dialog) dialog.close();
-});
+closes_beside(dialog);
 dialog.addEventListener('close', () => {
   clearTimeout(looking);
   dialog.replaceChildren();

@@ -1,23 +1,22 @@
-const { make, poll, get, ago, bytes, toast, tell, parameters, open_run, open_tab } = atelier;
+const { make, poll, get, ago, bytes, copy, tell, parameters, open_run, open_tab, arrow_keys } = atelier;
 const $ = (selector) => element.querySelector(selector);
 const root = $('.lora-shelf'),
   cards = $('.lora-shelf > .cards'),
   makings = $('.makings');
 const search = $('.search'),
-  base = $('.base');
+  base = $('.base'),
+  order = $('.order');
+const ORDERS = {
+  newest: (one, other) => other.created_at - one.created_at,
+  oldest: (one, other) => one.created_at - other.created_at,
+  name: (one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }),
+  largest: (one, other) => other.bytes - one.bytes,
+};
 const TOOLS_FROM = 2;
 let library = null,
   version = '',
   wanted = parameters().get('lora') || '';
 
-const copy = async (word) => {
-  try {
-    await navigator.clipboard.writeText(word);
-    toast(`“${word}” copied`);
-  } catch {
-    toast('The browser did not allow copying.');
-  }
-};
 const picture = (thumb, name) =>
   thumb
     ? make('img', { class: 'thumb', src: thumb, alt: '', loading: 'lazy', decoding: 'async', width: 222, height: 222 })
@@ -48,6 +47,18 @@ const origin = (lora) => {
     lora.dataset ? document.createTextNode(` · ${lora.dataset}`) : null,
   );
 };
+const tag_chip = (tag) =>
+  make('button', {
+    type: 'button',
+    class: 'chip',
+    text: tag,
+    title: `Show what is tagged ${tag}`,
+    onclick: () => {
+      search.value = tag;
+      paint();
+      search.focus();
+    },
+  });
 const card = (lora) =>
   make(
     'li',
@@ -71,12 +82,10 @@ const card = (lora) =>
             text: lora.trigger_word,
             title: 'Copy the trigger word',
             'aria-label': `Copy the trigger word ${lora.trigger_word}`,
-            onclick: () => copy(lora.trigger_word),
+            onclick: () => copy(lora.trigger_word, `“${lora.trigger_word}” copied`),
           })
         : null,
-      lora.tags.length
-        ? make('span', { class: 'tags' }, ...lora.tags.map((tag) => make('span', { class: 'chip', text: tag })))
-        : null,
+      lora.tags.length ? make('span', { class: 'tags' }, ...lora.tags.map(tag_chip)) : null,
     ),
   );
 const making_card = (making) =>
@@ -106,7 +115,7 @@ const matches = (lora) => {
 const paint = () => {
   if (!library) return;
   const focused = root.contains(document.activeElement) ? document.activeElement.dataset.id : null;
-  const shown = library.loras.filter(matches),
+  const shown = library.loras.filter(matches).sort(ORDERS[order.value]),
     all = library.loras.length;
   cards.replaceChildren(...shown.map(card));
   makings.hidden = !library.makings.length;
@@ -151,6 +160,11 @@ const refresh = poll({
 });
 search.addEventListener('input', paint);
 base.addEventListener('change', paint);
+order.addEventListener('change', paint);
+arrow_keys(cards, '.open');
+search.addEventListener('keydown', (event) => {
+  if (event.key === 'ArrowDown') cards.querySelector('.open')?.focus();
+});
 window.addEventListener('atelier:loras-changed', refresh);
 window.addEventListener('atelier:lora-closed', (event) =>
   root.querySelector(`[data-id="${event.detail}"]`)?.focus({ preventScroll: true }),

@@ -1,5 +1,10 @@
+// One picture, large: which one, what is known of it, and the keys.
 const {
   make,
+  button,
+  heart,
+  copy,
+  closes_beside,
   get,
   post,
   toast,
@@ -13,16 +18,15 @@ const {
   compare_checkpoints,
 } = atelier;
 const view = element.querySelector('.picture-view');
-const HEART =
-  'M12 20s-7.500-4.600-7.500-10.200A4.300 4.300 0 0 1 12 7.200a4.300 4.300 0 0 1 7.500 2.600C19.500 15.400 12 20 12 20z';
 const KEYS = [
   ['← →', 'turn'],
-  ['F', 'favourite'],
+  ['F', 'like'],
   ['R', 'reuse'],
   ['V', 'variations'],
+  ['B', 'compare'],
   ['C', 'copy'],
   ['D', 'download'],
-  ['Z', 'larger'],
+  ['Z', 'zoom'],
   ['Del', 'delete'],
 ];
 const SMALL = 512,
@@ -31,6 +35,8 @@ const SMALL = 512,
 let list = [],
   at = 0,
   near_end = null,
+  thumb_of = null,
+  held = '', // the class of what had the keyboard
   picture = null,
   captions = [],
   places = [],
@@ -39,32 +45,45 @@ let list = [],
 // ---------------------------------------------------------------- which picture
 
 const open = (detail) => {
-  [list, at, near_end] = [detail.ids, detail.at, detail.near_end];
+  [list, at, near_end, thumb_of] = [detail.ids, detail.at, detail.near_end, detail.thumb_of];
   [captions, places, across] = [detail.captions || [], detail.places || [], detail.across || 0];
   if (!view.open) view.showModal();
   show();
 };
+// What is known of each picture, asked for once while the view is open, its neighbours before they are turned to.
+const known = new Map();
+const read = (image_id) => {
+  if (!known.has(image_id)) {
+    const asked = get(`/api/gallery/${image_id}`).then((found) => {
+      new Image().src = found.url;
+      known.set(image_id, found);
+      return found;
+    });
+    known.set(image_id, asked);
+    asked.catch(() => known.delete(image_id));
+  }
+  return known.get(image_id);
+};
 const show = async () => {
   const image_id = list[at];
   if (at > list.length - 8) near_end?.();
-  let found;
-  try {
-    found = await get(`/api/gallery/${image_id}`);
-  } catch (error) {
-    toast(error.message);
-    view.close();
-    return;
+  let found = read(image_id);
+  if (found instanceof Promise) {
+    // Until more is known of it, it is seen small.
+    paint_thumb(thumb_of?.(image_id));
+    try {
+      found = await found;
+    } catch (error) {
+      if (list[at] !== image_id || !view.open) return;
+      toast(error.message);
+      view.close();
+      return;
+    }
+    if (list[at] !== image_id || !view.open) return;
   }
-  if (list[at] !== image_id) return;
   picture = found;
   paint();
-  for (const near of [list[at + 1], list[at - 1]])
-    if (near)
-      get(`/api/gallery/${near}`)
-        .then((next) => {
-          new Image().src = next.url;
-        })
-        .catch(() => {});
+  for (const near of [list[at + 1], list[at - 1]]) if (near) read(near);
 };
 const turn = (by) => {
   if (at + by < 0 || at + by >= list.length) return;
@@ -81,167 +100,43 @@ const turn_row = (by) => {
     }
   }
 };
+// Against the next in the list; the last one, against the one before it.
+const compare = () => {
+  const first = Math.min(at, list.length - 2);
+  if (first >= 0) tell('compare-pictures', [list[first], list[first + 1]]);
+};
 const zoom = () => view.classList.toggle('zoomed');
-
-// ---------------------------------------------------------------- what can be done with it
-
-const attempt = async (work) => {
-  try {
-    await work();
-  } catch (error) {
-    toast(error.message);
-  }
-};
-const copy = async () => {
-  try {
-    await navigator.clipboard.writeText(picture.prompt);
-    toast('Prompt copied');
-  } catch {
-    toast('The browser did not allow copying.');
-  }
-};
-const like = () =>
-  attempt(async () => {
-    const liked = picture,
-      favourite = !liked.favourite;
-    await post('/api/gallery/favourite', { image_ids: [liked.image_id], favourite });
-    liked.favourite = favourite;
-    tell('liked', { ids: [liked.image_id], favourite });
-    if (picture === liked) view.querySelector('.like').setAttribute('aria-pressed', String(favourite));
-  });
-const remove = async () => {
-  const doomed = picture.image_id;
-  if (
-    !(await confirm({
-      title: 'Delete this picture?',
-      text: 'It is deleted for good, with its settings.',
-      yes: 'Delete',
-    }))
-  )
-    return;
-  try {
-    await post('/api/gallery/delete', { image_ids: [doomed] });
-  } catch (error) {
-    toast(error.message);
-    return;
-  }
-  tell('deleted', [doomed]);
-  // The list is its owner's, who may have taken the picture out by now.
-  const index = list.indexOf(doomed);
-  if (index >= 0) for (const each of [list, captions, places]) each.splice(index, 1);
-  toast('Picture deleted');
-  if (!list.length) {
-    view.close();
-    return;
-  }
-  at = Math.min(at, list.length - 1);
-  show();
-};
-const workflow = () =>
-  attempt(async () => {
-    const reply = await fetch(`/api/gallery/${picture.image_id}/workflow`, {
-      signal: AbortSignal.timeout(60000),
-    }).catch(() => {
-      throw new Error('The studio does not answer.');
-    });
-    if (!reply.ok) throw new Error((await reply.json()).error);
-    const address = URL.createObjectURL(await reply.blob());
-    make('a', { href: address, download: `${picture.image_id}-workflow.json` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10000);
-  });
-const kind = () => ({ png: 'PNG', jpg: 'JPEG', webp: 'WebP' })[picture.key.split('.').at(-1)] || 'file';
-const reuse = (part) => () => {
-  const { image_id } = picture;
-  view.close();
-  trigger('reuse', { image_id, part });
-};
-const leave = (work) => () => {
-  view.close();
-  work();
-};
-
-// ---------------------------------------------------------------- what is known of it
 
 const fact = (name, value) =>
   value === '' || value === null ? [] : [make('dt', { text: name }), make('dd', { text: value })];
-const button = (label, work, kind = '') =>
-  make('button', { type: 'button', class: `button ${kind}`, text: label, onclick: work });
-const step = (kind, name, detail, work) =>
-  make(
-    'li',
-    { class: work ? null : 'gone' },
-    make('small', { text: kind }),
-    work ? make('button', { type: 'button', text: name, onclick: leave(work) }) : make('span', { text: name }),
-    make('em', { text: detail }),
+// Nothing can be done with it yet, and the keyboard stays where it was.
+const paint_thumb = (thumb) => {
+  picture = null;
+  held = focused() || held;
+  view.replaceChildren(
+    make('div', { class: 'stage' }, thumb ? make('img', { src: thumb, alt: '' }) : null),
+    make('aside'),
   );
-const opened = (from) =>
-  from.key.startsWith('runs/') ? () => compare_checkpoints(from.run_id) : () => open_lora(from.key.split('/')[2]);
-// One LoRA and where it came from: each a click away, and what is gone is said.
-const origin = (from) =>
-  make(
-    'ol',
-    { class: 'origin' },
-    step(
-      from.key.startsWith('runs/') ? 'Checkpoint' : 'LoRA',
-      from.name,
-      `× ${from.strength}${from.there ? '' : ' · deleted'}`,
-      from.there && opened(from),
-    ),
-    step('Pictures', 'All made with it', '', () => find_pictures({ with: from.key })),
-    !from.run_id
-      ? step('Training', 'Imported', 'no training here')
-      : from.run_there
-        ? step('Training', 'Open the run', from.step === null ? '' : `step ${from.step.toLocaleString()}`, () =>
-            open_run(from.run_id),
-          )
-        : step('Training', 'Deleted', ''),
-    !from.dataset_id
-      ? ''
-      : from.dataset_there
-        ? step('Dataset', from.dataset_name, `${from.pictures.toLocaleString()} pictures`, () => {
-            open_tab('train');
-            tell('dataset-made', from.dataset_id);
-          })
-        : step('Dataset', from.dataset_name, 'deleted'),
-  );
-const start = () =>
-  make(
-    'ol',
-    { class: 'origin' },
-    make(
-      'li',
-      {},
-      make('small', { text: 'Start' }),
-      picture.start_id
-        ? make('button', {
-            type: 'button',
-            text: 'Another picture',
-            onclick: () => open({ ids: [picture.start_id], at: 0 }),
-          })
-        : make('span', { text: 'A file' }),
-      make('em', { text: `${picture.denoise} redrawn` }),
-    ),
-  );
-const heart = () => {
-  const pressed = make('button', {
-    type: 'button',
-    class: 'like',
-    'aria-label': 'Favourite',
-    'aria-pressed': String(picture.favourite),
-    title: 'Favourite (F)',
-    onclick: like,
-  });
-  const drawing = document.createElementNS('http://www.w3.org/2000/svg', 'svg'),
-    path = document.createElementNS('http://www.w3.org/2000/svg', 'path');
-  drawing.setAttribute('viewBox', '0 0 24 24');
-  drawing.setAttribute('aria-hidden', 'true');
-  path.setAttribute('d', HEART);
-  drawing.append(path);
-  pressed.append(drawing);
-  return pressed;
+  view.focus();
 };
+const like_button = () =>
+  make(
+    'button',
+    {
+      type: 'button',
+      class: 'like',
+      'aria-label': 'Favourite',
+      'aria-pressed': String(picture.favourite),
+      title: 'Favourite (F)',
+      onclick: like,
+    },
+    heart(),
+  );
+const focused = () =>
+  view !== document.activeElement && view.contains(document.activeElement) ? document.activeElement.className : '';
 const paint = () => {
-  const focus = view.contains(document.activeElement) ? document.activeElement.className : '';
+  const focus = focused() || held;
+  held = '';
   view.replaceChildren(
     make(
       'div',
@@ -281,10 +176,10 @@ const paint = () => {
         make(
           'span',
           {},
-          heart(),
+          like_button(),
           make('button', {
             type: 'button',
-            class: 'close',
+            class: 'close-button',
             'aria-label': 'Close',
             text: '×',
             onclick: () => view.close(),
@@ -298,13 +193,13 @@ const paint = () => {
           'div',
           { class: 'prompt-head' },
           make('h2', { text: 'Prompt' }),
-          button('Copy prompt', copy, 'small quiet'),
+          button('Copy prompt', copy_prompt, 'small quiet'),
         ),
         make('p', { class: 'prompt', text: picture.prompt }),
       ),
       make(
         'dl',
-        {},
+        { class: 'facts-list' },
         ...fact('Seed', picture.seed),
         ...fact('Size', `${picture.width} × ${picture.height}`),
         ...fact('Steps', picture.steps),
@@ -346,7 +241,7 @@ const paint = () => {
   );
   (
     (focus && view.querySelector(`.${focus.trim().split(/\s+/).join('.')}:not(:disabled)`)) ||
-    view.querySelector('.close')
+    view.querySelector('.close-button')
   ).focus();
 };
 view.addEventListener('keydown', (event) => {
@@ -358,8 +253,9 @@ view.addEventListener('keydown', (event) => {
     End: () => turn(list.length - 1 - at),
     ...(across ? { ArrowUp: () => turn_row(-1), ArrowDown: () => turn_row(1) } : {}),
     f: like,
-    c: copy,
+    c: copy_prompt,
     z: zoom,
+    b: compare,
     r: reuse('all'),
     v: reuse('variations'),
     d: () => view.querySelector('.download').click(),
@@ -386,13 +282,12 @@ view.addEventListener('touchend', (event) => {
     y = clientY - touched.clientY;
   if (Math.abs(x) > SWIPE && Math.abs(x) > 2 * Math.abs(y)) turn(x > 0 ? -1 : 1);
 });
-view.addEventListener('click', (event) => {
-  if (event.target === view) view.close();
-});
+closes_beside(view);
 view.addEventListener('close', () => {
   view.replaceChildren();
   view.classList.remove('zoomed');
   picture = null;
+  known.clear();
   tell('closed', list[at]);
 });
 window.addEventListener('atelier:picture', (event) => open(event.detail));

@@ -1,4 +1,4 @@
-const { make, post, toast, current_tab } = atelier;
+const { make, button, closes_beside, post, toast, current_tab } = atelier;
 const root = element.querySelector('.png-drop'),
   target = root.querySelector('.target'),
   input = root.querySelector('input'),
@@ -62,8 +62,6 @@ const open = (...content) => {
   dialog.replaceChildren(...content);
   if (!dialog.open) dialog.showModal();
 };
-const button = (label, work, kind = '') =>
-  make('button', { type: 'button', class: `button ${kind}`, text: label, onclick: work });
 const refuse = (file, sentence) =>
   open(
     make('h2', { id: 'png-found-title', text: file.name }),
@@ -131,9 +129,7 @@ const show = (found, file) => {
   );
   dialog.querySelector('.primary').focus();
 };
-dialog.addEventListener('click', (event) => {
-  if (event.target === dialog) dialog.close();
-});
+closes_beside(dialog);
 dialog.addEventListener('close', () => {
   URL.revokeObjectURL(picture);
   dialog.replaceChildren();

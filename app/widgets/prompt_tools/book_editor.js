@@ -41,9 +41,7 @@ const KINDS = {
 const EMPTY = { name: '', prompt: '', negative_prompt: '', words: [] };
 
 const book_editor = ({ dialog, book, changed, insert }) => {
-  const { make, confirm } = atelier;
-  const button = (label, work, kind = '', attributes = {}) =>
-    make('button', { type: 'button', class: `button ${kind}`, text: label, onclick: work, ...attributes });
+  const { make, button, closes_beside, confirm } = atelier;
   const send = async (path, message) => {
     const reply = await atelier.post(path, message);
     changed(await reply.json());
@@ -121,6 +119,7 @@ const book_editor = ({ dialog, book, changed, insert }) => {
   };
   const field = ([name, label, value, maxlength, hint]) => {
     const input = make(name === 'name' ? 'input' : 'textarea', {
+      class: 'entry',
       name,
       maxlength,
       rows: name === 'words' ? 8 : 3,
@@ -160,9 +159,7 @@ const book_editor = ({ dialog, book, changed, insert }) => {
     dialog.replaceChildren(title(entry.name ? `Edit “${entry.name}”` : `New ${kind.one}`), form);
     form.querySelector('input').focus();
   };
-  dialog.addEventListener('click', (event) => {
-    if (event.target === dialog) dialog.close();
-  });
+  closes_beside(dialog);
   dialog.addEventListener('close', () => dialog.replaceChildren());
   return show;
 };

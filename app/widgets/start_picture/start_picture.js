@@ -1,4 +1,4 @@
-const { make, get, current_tab } = atelier;
+const { make, closes_beside, get, current_tab } = atelier;
 const root = element.querySelector('.start-picture'),
   none = root.querySelector('.none'),
   one = root.querySelector('.one');
@@ -167,9 +167,7 @@ const open_gallery = async () => {
   }
 };
 none.querySelector('.gallery').addEventListener('click', open_gallery);
-dialog.addEventListener('click', (event) => {
-  if (event.target === dialog) dialog.close();
-});
+closes_beside(dialog);
 dialog.addEventListener('close', () => dialog.replaceChildren());
 
 watch('value', () => {

@@ -22,6 +22,13 @@ Negative prompt: blurry,
 ugly
 Steps: 20, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 965400086, Size: 512x768, Model hash: abc, Model: sdxl, \
 Lora hashes: "Zor-Bot: 123, other: 456", Version: v1.9.3"""
+FORGE = """<lora:Zorbot:1>, a zorbot
+Steps: 20, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 12345, \
+Size: 1024x768, Model hash: ee1e8c7c4a, Model: flux1-dev-fp8, Version: f2.0.1v1.10.1-previous-669-gdfdcbab6"""
+SWARMUI = {"sui_image_params": {
+    "prompt": "a harbour", "negativeprompt": "", "model": "Flux/flux1-dev-fp8.safetensors", "seed": 2042464333,
+    "steps": 25, "cfgscale": 1.0, "fluxguidancescale": 4, "width": 512, "height": 768, "loras": ["my/zorbot"],
+    "loraweights": ["0.5"], "swarm_version": "0.9.5.0"}, "sui_extra_data": {"date": "2026-11-01"}}  # fmt: skip
 COMFYUI = {
     "3": {"class_type": "KSampler", "inputs": {"seed": 18446744073709551615, "steps": 25, "cfg": 8.0,
           "sampler_name": "euler", "denoise": 1, "model": ["10", 0], "positive": ["6", 0], "negative": ["7", 0],
@@ -53,6 +60,10 @@ INVOKEAI = {
     "loras": [{"model": {"key": "k", "name": "zorbot", "base": "sdxl", "type": "lora"}, "weight": 0.75}],
     "app_version": "5.0.0",
 }  # fmt: skip
+INVOKEAI_FLUX = {
+    "generation_mode": "flux_txt2img", "positive_prompt": "a pier", "width": 1024, "height": 768, "seed": 9,
+    "cfg_scale": 1, "guidance": 4, "steps": 30, "model": {"name": "FLUX Dev", "base": "flux", "type": "main"},
+}  # fmt: skip
 OLD_INVOKEAI = {"model_weights": "sd-1.5", "image": {"prompt": [{"prompt": "a boat", "weight": 1}], "steps": 50,
                 "cfg_scale": 7.5, "width": 512, "height": 512, "seed": 3}}  # fmt: skip
 
@@ -69,8 +80,14 @@ def png(path: Path, texts: dict[str, str], size: tuple[int, int] = (8, 8)) -> Pa
     ("chunk", "said", "made"),
     [
         ("parameters", A1111, PictureSettings(
-            "AUTOMATIC1111", "masterpiece, a zorbot (metal:1.2), , blue\non two lines", "blurry,\nugly", "sdxl",
+            "AUTOMATIC1111", "masterpiece, a zorbot (metal:1.2), blue\non two lines", "blurry,\nugly", "sdxl",
             (NamedLora("Zor-Bot", 0.8),), 965400086, 20, 7.5, 512, 768)),
+        ("parameters", FORGE, PictureSettings(
+            "Forge", "a zorbot", "", "flux1-dev-fp8", (NamedLora("Zorbot", 1.0),), 12345, 20, 3.5, 1024, 768)),
+        ("parameters", SWARMUI, PictureSettings(
+            "SwarmUI", "a harbour", "", "flux1-dev-fp8", (NamedLora("zorbot", 0.5),), 2042464333, 25, 4.0, 512, 768)),
+        ("invokeai_metadata", INVOKEAI_FLUX, PictureSettings(
+            "InvokeAI", "a pier", "", "FLUX Dev", (), 9, 30, 4.0, 1024, 768)),
         ("prompt", COMFYUI, PictureSettings(
             "ComfyUI", "a purple bottle", "watermark", "sdxl", (NamedLora("zorbot", 0.7),), 2**64 - 1, 25, 8.0, 512,
             640)),
@@ -80,7 +97,8 @@ def png(path: Path, texts: dict[str, str], size: tuple[int, int] = (8, 8)) -> Pa
         ("sd-metadata", OLD_INVOKEAI, PictureSettings(
             "InvokeAI", "a boat", "", "sd-1.5", (), 3, 50, 7.5, 512, 512)),
     ],
-    ids=["AUTOMATIC1111", "ComfyUI", "ComfyUI with Flux", "InvokeAI", "InvokeAI 2"],
+    ids=["AUTOMATIC1111", "Forge", "SwarmUI", "InvokeAI with Flux", "ComfyUI", "ComfyUI with Flux", "InvokeAI",
+         "InvokeAI 2"],
 )  # fmt: skip
 def test_each_tools_settings_are_read(tmp_path: Path, chunk: str, said: Any, made: PictureSettings) -> None:
     text = said if isinstance(said, str) else json.dumps(said)
@@ -156,4 +174,7 @@ def test_what_is_named_and_here_is_recognised() -> None:
 
     assert found.base_model and found.base_model.id == "sdxl"
     assert (found.loras, found.missing) == ([LoraUse(key=key, strength=0.5)], ["far"])
+    for name in ("flux1-dev-fp8", "flux1-dev-Q4_K_S", "flux1-dev-bnb-nf4-v2"):
+        told = recognise(PictureSettings("ComfyUI", model=name), load_base_models().values(), [])
+        assert told.base_model and told.base_model.id == "flux1-dev"
     assert recognise(PictureSettings("ComfyUI"), load_base_models().values(), []).base_model is None

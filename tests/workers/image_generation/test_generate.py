@@ -190,7 +190,7 @@ def test_a_negative_prompt_that_does_nothing_is_said_so(new_run: NewRun, spec: B
 
 async def test_a_lora_that_is_not_there_is_said_before_anything_is_drawn(new_run: NewRun, tmp_path: Path) -> None:
     engine = SquareEngine()
-    with pytest.raises(NotFound, match="There is no LoRA at 'loras/nobody/x'"):
+    with pytest.raises(NotFound, match="The LoRA “x” is not in storage"):
         await work_of(engine, tmp_path)(new_run(lora_key="loras/nobody/x"))
     assert not engine.drawings
 

@@ -89,7 +89,7 @@ def test_files_of_one_request_stay_even_when_they_are_too_many(
 
 
 def test_a_missing_lora_is_named(bucket: CountedBucket, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"There is no LoRA at 'loras/nobody/none\.safetensors'\."):
+    with pytest.raises(NotFound, match=r"The LoRA “none” is not in storage\."):
         LoraCache(tmp_path).fetch(bucket, ["loras/nobody/none.safetensors"])
 
 

@@ -1,0 +1,112 @@
+// Asking the server, and asking it again and again while somebody looks.
+{
+  const SILENT = 'The studio does not answer.';
+  const ask_server = async (path, options = {}) => {
+    let reply;
+    try {
+      reply = await fetch(path, { signal: AbortSignal.timeout(30000), ...options });
+    } catch {
+      throw new Error(SILENT);
+    }
+    if (reply.ok) return reply;
+    let sentence = '';
+    try {
+      sentence = (await reply.json()).error;
+    } catch {
+      /* not ours: a proxy's page, say */
+    }
+    throw Object.assign(new Error(sentence || SILENT), { status: reply.status });
+  };
+  // null says that nothing has changed
+  const get = async (path) => {
+    const reply = await ask_server(path);
+    return reply.status === 204 ? null : reply.json();
+  };
+  const post = (path, message) => ask_server(path, { method: 'POST', body: message && JSON.stringify(message) });
+  // Sends JSON that is text already, and returns the answer.
+  const send = async (path, body) => (await ask_server(path, { method: 'POST', body })).json();
+
+  // What keeps an answer waiting: storage or RunPod may say nothing while the studio itself is well.
+  const what_is_silent = async () => {
+    try {
+      const { ready, ...parts } = await (await fetch('/readyz', { signal: AbortSignal.timeout(8000) })).json();
+      const silent = Object.keys(parts).filter((name) => parts[name] !== 'ok');
+      if (silent.some((name) => name.endsWith('bucket'))) return 'Storage does not answer.';
+      return silent.length ? `The ${silent[0]} does not answer.` : 'The studio takes long to answer.';
+    } catch {
+      return SILENT;
+    }
+  };
+
+  // Calls a widget's server function. Gradio answers with nothing when the server is away, or never.
+  const call = (promise, seconds = 30) =>
+    Promise.race([
+      promise.then(
+        (answer) => answer ?? { error: SILENT },
+        () => ({ error: SILENT }),
+      ),
+      new Promise((resolve) => setTimeout(() => resolve({ error: SILENT }), seconds * 1000)),
+    ]);
+
+  // Calls `read` again and again while `element` can be seen; `read` returns the milliseconds to the next time.
+  // After a failure `failed` gets the sentence, and the pauses double up to ten seconds; where an answer is long in
+  // coming it is told what is silent. `unseen` tells whether to go on while another tab of the browser is in front.
+  const LONG_MS = 8000;
+  const NOTHING_LOST = 'It is asked again shortly; nothing is lost.';
+  const poll = ({ element, read, failed, unseen = () => false }) => {
+    let timer = null,
+      busy = false,
+      misses = 0,
+      again = false;
+    const seen = () => (!document.hidden || unseen()) && element.isConnected && element.offsetParent !== null;
+    const run = async () => {
+      clearTimeout(timer);
+      if (busy) {
+        again = true;
+        return;
+      }
+      if (!seen()) {
+        timer = setTimeout(run, 700);
+        return;
+      }
+      busy = true;
+      let pause,
+        waiting = true;
+      setTimeout(async () => {
+        const sentence = waiting && (await what_is_silent());
+        if (!waiting) return;
+        misses = Math.max(1, misses);
+        failed(`${sentence} ${NOTHING_LOST}`);
+      }, LONG_MS);
+      try {
+        pause = await read();
+        if (misses) failed('');
+        misses = 0;
+      } catch (error) {
+        misses += 1;
+        failed(error.status === 404 ? error.message : `${error.message} ${NOTHING_LOST}`, error);
+        pause = Math.min(10000, 1000 * 2 ** misses);
+      }
+      busy = waiting = false;
+      if (again) {
+        again = false;
+        pause = 0;
+      }
+      timer = setTimeout(run, pause);
+    };
+    document.addEventListener('visibilitychange', () => {
+      if (!document.hidden) run();
+    });
+    window.addEventListener('atelier:tab', () => setTimeout(run, 30));
+    run();
+    return run;
+  };
+
+  Object.assign((window.atelier ??= {}), {
+    get,
+    post,
+    send,
+    call,
+    poll,
+  });
+}
