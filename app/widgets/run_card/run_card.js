@@ -205,7 +205,8 @@ const phases = () => {
   const spent = new Map(run.phases.map((phase) => [phase.phase, phase.seconds]));
   const now = run.status === 'queued' ? 'queued' : GOING.includes(run.status) ? run.phase || 'starting' : '';
   // What goes on just now has been told of up to the last report.
-  const untold = now === 'queued' ? since(run.queued_at) : run.updated_at ? Math.min(SILENT_S, since(run.updated_at)) : 0;
+  const untold =
+    now === 'queued' ? since(run.queued_at) : run.updated_at ? Math.min(SILENT_S, since(run.updated_at)) : 0;
   if (now) spent.set(now, (spent.get(now) || 0) + untold);
   return ORDER.filter((phase) => now || spent.has(phase)).map((phase) =>
     make(
