@@ -89,6 +89,7 @@ class Settings(BaseSettings):
     atelier_max_dollars_a_day_in_all: float | None = Field(None, ge=0)
     atelier_max_dollars_a_month: float | None = Field(None, ge=0)
     atelier_max_dollars_a_month_in_all: float | None = Field(None, ge=0)
+    atelier_max_training_minutes: float | None = Field(None, ge=0)  # of one training, whoever's
 
     # How the studio logs: 'text' or 'json'; JSON on a Space if not given.
     atelier_log: Literal["", "text", "json"] = ""

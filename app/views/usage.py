@@ -77,6 +77,9 @@ def _gauges(share: Share, priced: bool) -> list[Gauge]:
         _gauge("Pictures today", spent.pictures_today, caps.pictures_a_day, _count),
         _gauge("Storage", None if stock is None else stock.bytes, caps.storage_bytes, _bytes),
     ]
+    if caps.training_minutes is not None:
+        longest = length_of_time(caps.training_minutes * 60)
+        gauges.append(Gauge(label="Longest training", used=longest, most="", share=None))
     if caps.files is not None:
         gauges.append(_gauge("Files", None if stock is None else stock.files, caps.files, _count))
     if priced:

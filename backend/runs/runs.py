@@ -71,6 +71,7 @@ class Runs:
         _refuse_what_is_not_theirs(request)
         keys, lasts_s = _keys_of(request), None
         if self._limits:
+            request = self._limits.within_its_time(request)
             if before_s or self._limits.bounds(request.owner):
                 self.settle()
             lasts_s = self._limits.admit(request, before_s).seconds

@@ -16,6 +16,7 @@ class Caps(NamedTuple):
     files: float | None = None
     dollars_a_day: float | None = None
     dollars_a_month: float | None = None
+    training_minutes: float | None = None  # of one training; the step it has come to is kept
 
     @property
     def any(self) -> bool:
@@ -28,7 +29,7 @@ class Caps(NamedTuple):
 
 _NONE = Caps()
 # Enough to try everything once or twice.
-_FOR_VISITORS = Caps(3, 20, 0.5 * 2**30, 500, 0.5, 2)
+_FOR_VISITORS = Caps(3, 20, 0.5 * 2**30, 500, 0.5, 2, 60)
 # A studio open to everybody is somebody's bill.
 _FOR_A_PUBLIC_STUDIO = Caps(10, 1000, 100 * 2**30, None, 10, 100)
 
@@ -66,6 +67,7 @@ def _given(settings: Settings, whose: str) -> Caps:
         files=named("files"),
         dollars_a_day=named("dollars_a_day"),
         dollars_a_month=named("dollars_a_month"),
+        training_minutes=named("training_minutes"),
     )
 
 

@@ -95,6 +95,13 @@ class UsageLimits:
         bounded = price and dollars < float("inf")
         return Admission(entry, dollars / price * 3600 if price and bounded else None)
 
+    def within_its_time(self, request: TrainingRequest | GenerationRequest) -> TrainingRequest | GenerationRequest:
+        """Return a request as it may be made: a training stops after the minutes it may take, its last step kept."""
+        most = self.caps.of_owner(request.owner).training_minutes
+        if most is None or not isinstance(request, TrainingRequest):
+            return request
+        return request.model_copy(update={"max_minutes": min(most, request.max_minutes or most)})
+
     def check_storage(self, owner: str, more_bytes: int) -> None:
         """Return when there is room for a file. Raises LimitReached: how much there is, and what to do."""
         caps = self.caps.of_owner(owner)

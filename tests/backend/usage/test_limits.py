@@ -296,6 +296,18 @@ def test_a_grid_is_one_run_under_way_and_each_cell_a_picture(start: Start, owner
         draw("8204017455447-becd470c")
 
 
+@pytest.mark.parametrize(("asked", "taken"), [(None, 10), (30, 10), (3, 3)])
+def test_a_training_takes_no_longer_than_one_may(
+    start: Start, owner: str, runpod: RunPodServer, asked: float | None, taken: float
+) -> None:
+    studio, request = start(training_minutes=10), training(owner, max_minutes=asked)
+    studio.runs.submit(request)
+    assert studio.runs.state(owner, str(request.run_id)).request.max_minutes == taken
+    assert runpod.policies[-1]["executionTimeout"] == (taken + 10) * 60_000
+    assert start(training_minutes=10).usage.caps.visitor.training_minutes == 10
+    assert start().usage.caps.visitor.training_minutes == 60
+
+
 def test_a_run_that_cannot_be_stopped_keeps_no_other_going(
     start: Start, storage: Storage, owner: str, runpod: RunPodServer
 ) -> None:
