@@ -54,7 +54,7 @@ def test_who_trains_decides_which_base_models_can_be_trained(
 
 def test_a_misspelt_option_of_a_folder_of_one_s_own_is_named(make: Make) -> None:
     spec = load_base_model("tiny-flux").model_copy(update={"id": "mine", "diffusers": {"guidence": 1}})
-    assert "mine/model.toml, [diffusers]" in make(local=True).obstacle(spec)
+    assert "mine/model.toml, [diffusers]: 'guidence' is not a known field" in make(local=True).obstacle(spec)
 
 
 def test_a_base_model_larger_than_this_computer_s_memory_is_refused(make: Make) -> None:
