@@ -6,6 +6,7 @@ from typing import Any
 import gradio as gr
 
 from backend.contract import BaseModelSpec
+from backend.errors import AtelierError
 from backend.training.presets import Preset
 
 _RESOLUTIONS = (512, 640, 768, 896, 1024, 1280, 1536)
@@ -23,10 +24,10 @@ def base_model_dropdown(specs: Iterable[BaseModelSpec], chosen: str) -> Any:
     return gr.Dropdown(choices, value=chosen, label="Base model", filterable=False, interactive=True)
 
 
-def base_model_note(spec: BaseModelSpec, obstacle: str = "") -> str:
+def base_model_note(spec: BaseModelSpec, obstacle: AtelierError | None = None) -> str:
     """Return what to know of a base model before choosing it, as Markdown; `obstacle` is why it is no use here."""
     if obstacle:
-        return f"**{obstacle}**"
+        return f"**{obstacle.message}** {obstacle.hint}"
     licence = f"[{spec.licence.name}]({spec.licence.link})" if spec.licence.link else spec.licence.name
     gated = " Its terms have to be accepted on Hugging Face first." if spec.licence.gated else ""
     return f"{spec.summary} Licence: {licence}.{gated}"

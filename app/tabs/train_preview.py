@@ -45,9 +45,11 @@ class PreviewHandlers:
         self._studio = studio
 
     def forecast(self, request: gr.Request, base_model: str, *values: Any) -> str:
-        """Return how long the training will take, and at what price; nothing for settings that can't be."""
+        """Return how long the training will take, and at what price; nothing for one that can't be."""
         try:
             spec = self._studio.base_models[base_model]
+            if self._studio.preflight.obstacle(spec):
+                return ""
             # Any name and dataset will do: neither makes it longer.
             wishes = wishes_of(values, self._studio.estimates) | {"lora_name": "x", "dataset_key": "x"}
             settings = TrainingRequest.model_validate(wishes).settings_for(spec)

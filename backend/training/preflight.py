@@ -35,13 +35,13 @@ class Preflight:
         self._engine: TrainingEngine = settings.atelier_training_engine if local else "ai_toolkit"
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="preflight")
 
-    def obstacle(self, spec: BaseModelSpec) -> str:
-        """Return why a base model can't be trained here, and what to do; '' if it can. Nobody is asked."""
+    def obstacle(self, spec: BaseModelSpec) -> AtelierError | None:
+        """Return why a base model can't be trained here, or None if it can. Nobody is asked."""
         try:
             self._trainable(spec, spec.training)
         except AtelierError as error:
-            return f"{error.message} {error.hint}".strip()
-        return ""
+            return error
+        return None
 
     def check(self, spec: BaseModelSpec, settings: TrainingSettings) -> None:
         """Return when nothing stands in the way. Raises the first thing that does, in words.

@@ -2,6 +2,7 @@ const { make, poll, get, post, ago, duration, bytes, rate, capital, STATUS, para
 const $ = (selector) => element.querySelector(selector);
 const card = $('.run-card'),
   absent = $('.run-card-absent'),
+  opening = $('.run-card-opening'),
   more = atelier.closing($('.menu'));
 const curve = loss_curve($('.curve')),
   log = log_view($('.log')),
@@ -58,48 +59,12 @@ const restart = async (how, message) => {
   version = '';
   refresh();
 };
-const extend = () => {
-  const count = make('input', {
-    type: 'number',
-    min: 1,
-    max: 20000,
-    step: 1,
-    value: Math.max(10, Math.round(run.steps / 2 / 10) * 10),
-    'aria-label': 'Further steps',
+const extend = () =>
+  ask_further(run, {
+    pace: run.seconds_per_step ?? seconds_in('training') / run.step,
+    cost,
+    go: (steps) => restart('extend', { steps }),
   });
-  const price = make('p', { class: 'price' });
-  const pace = run.seconds_per_step ?? seconds_in('training') / run.step;
-  const say = () => {
-    const to = run.steps + Number(count.value),
-      seconds = pace * (to - run.step);
-    price.textContent =
-      pace && count.value > 0
-        ? `It goes on from step ${run.step.toLocaleString()} to ${to.toLocaleString()}: about ${duration(seconds)}${cost(seconds, ', or ')}, and its start.`
-        : '';
-  };
-  const form = make(
-    'form',
-    { method: 'dialog' },
-    make('h2', { text: `Train “${run.name}” on` }),
-    make('p', { text: 'How many further steps?' }),
-    count,
-    price,
-    make(
-      'div',
-      { class: 'dialog-buttons' },
-      act('Not now', () => dialog.close()),
-      make('button', { type: 'submit', class: 'button primary', text: 'Train on' }),
-    ),
-  );
-  const dialog = make('dialog', { class: 'atelier-dialog further', 'aria-label': 'Train on' }, form);
-  form.addEventListener('submit', () => restart('extend', { steps: Number(count.value) }));
-  count.addEventListener('input', say);
-  dialog.addEventListener('close', () => dialog.remove());
-  document.querySelector('.gradio-container').append(dialog);
-  say();
-  dialog.showModal();
-  count.select();
-};
 const remove = async () => {
   const size = run.checkpoints.reduce((sum, each) => sum + each.bytes, 0),
     count = run.checkpoints.length;
@@ -272,6 +237,7 @@ const checkpoints = () => {
 const paint = () => {
   card.hidden = !run;
   absent.hidden = true;
+  opening.hidden = !run_id || Boolean(run);
   if (!run) return;
   const going = GOING.includes(run.status),
     share = run.steps ? (100 * run.step) / run.steps : 0;
@@ -326,16 +292,18 @@ const open = (id) => {
   wishing.clear();
   samples.clear();
   shown_checkpoints = '';
-  card.hidden = absent.hidden = true;
+  opening.querySelector('p').textContent = '';
+  paint();
   refresh();
 };
 
 const lost = (sentence, error) => {
   // An answer that came after all may itself be unsure of something.
   notice(sentence || run?.unsure || '');
+  if (!run) opening.querySelector('p').textContent = sentence;
   if (error?.status !== 404) return;
   run = null;
-  card.hidden = true;
+  card.hidden = opening.hidden = true;
   absent.hidden = false;
   absent.querySelector('p').textContent = sentence;
 };

@@ -37,7 +37,7 @@ def make() -> Iterator[Make]:
     ("local", "engine", "base_model", "said"),
     [
         (True, "diffusers", "tiny-flux", ""),
-        (True, "diffusers", "sdxl", "Stable Diffusion XL can't be trained by the diffusers engine"),
+        (True, "diffusers", "sdxl", "Stable Diffusion XL can't be trained here"),
         (True, "ai_toolkit", "sdxl", ""),
         (True, "ai_toolkit", "tiny-flux", "Tiny FLUX can't be trained with ai-toolkit"),
         (False, "diffusers", "sdxl", ""),  # the endpoint has ai-toolkit, whatever trains here
@@ -48,26 +48,26 @@ def test_who_trains_decides_which_base_models_can_be_trained(
     make: Make, local: bool, engine: str, base_model: str, said: str
 ) -> None:
     found = make(local=local, engine=engine).obstacle(load_base_model(base_model))
-    assert said in found
+    assert said in str(found or "")
     assert bool(found) is bool(said)
 
 
 def test_a_misspelt_option_of_a_folder_of_one_s_own_is_named(make: Make) -> None:
     spec = load_base_model("tiny-flux").model_copy(update={"id": "mine", "diffusers": {"guidence": 1}})
-    assert "mine/model.toml, [diffusers]" in make(local=True).obstacle(spec)
+    assert "mine/model.toml, [diffusers]: 'guidence' is not a known field" in str(make(local=True).obstacle(spec))
 
 
 def test_a_base_model_larger_than_this_computer_s_memory_is_refused(make: Make) -> None:
     spec = load_base_model("flux1-dev")
     spec = spec.model_copy(update={"weights": spec.weights.model_copy(update={"bytes": 10**15})})
-    assert "FLUX.1-dev takes 1000000 GB of memory to train; this computer has" in make(local=True).obstacle(spec)
+    assert "FLUX.1-dev takes 1000000 GB of memory to train; this computer has" in str(make(local=True).obstacle(spec))
     assert not make(local=True, engine="ai_toolkit").obstacle(spec)
     assert not make(local=False).obstacle(spec)
 
 
 def test_what_can_t_be_trained_is_said_before_anybody_is_asked(make: Make) -> None:
     sdxl, flux = load_base_model("sdxl"), load_base_model("flux1-dev")
-    with pytest.raises(BaseModelRejected, match="can't be trained by the diffusers engine"):
+    with pytest.raises(BaseModelRejected, match="can't be trained here"):
         make(local=True).check(sdxl, sdxl.training)
     preserving = flux.training.model_copy(update={"prior_preservation": True})
     with pytest.raises(InvalidRequest, match="'prior_preservation' is on, but FLUX"):

@@ -123,6 +123,7 @@ class Job:
             case "interrupt":
                 raise KeyboardInterrupt
             case "hang":
+                print("\nhanging")
                 time.sleep(60)
             case "out of memory":
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 23.6 GiB")

@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from backend.errors import BaseModelRejected, EngineDied, EngineError
+from backend.errors import EngineDied, EngineError
 from tests.workers.training.conftest import Heard, MakeJob
 from workers.training.engines import EngineJob, ResumePoint
-from workers.training.engines.diffusers import CHILD, check, train
+from workers.training.engines.diffusers import CHILD, train
 
 ROOT = Path(__file__).parents[3]
 STEPS, SAVE_EVERY = 40, 20
@@ -181,7 +181,7 @@ import asyncio, sys
 from pathlib import Path
 from tests.workers.training.conftest import Heard
 from workers.training.engines import EngineJob
-from workers.training.engines.diffusers import check, check, train
+from workers.training.engines.diffusers import train
 asyncio.run(train(EngineJob.model_validate_json(Path(sys.argv[1]).read_text()), Heard()))
 """
     worker = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "job.json")], cwd=ROOT)
@@ -209,10 +209,3 @@ def test_a_loss_that_is_no_number_ends_the_training_at_once(make_job: MakeJob, t
     save_file(tensors, weights, metadata={"format": "pt"})
     with pytest.raises(EngineError, match=r"loss became nan at step 1.* Lower the learning rate \(it is 0\.02\)"):
         asyncio.run(train(job.model_copy(update={"model": model, "prompts": []}), Heard()))
-
-
-def test_a_misspelt_option_is_named(make_job: MakeJob, tmp_path: Path) -> None:
-    job = make_job(tmp_path)
-    spec = job.spec.model_copy(update={"diffusers": {"guidence": 1.0}})
-    with pytest.raises(BaseModelRejected, match=r"\[diffusers\].*'guidence' is not a known field"):
-        check(spec, job.settings)
