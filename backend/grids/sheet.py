@@ -1,7 +1,10 @@
 """One sheet of a grid as a picture: cells in rows and columns, each axis labelled. Pure."""
 
+import contextlib
 import io
 import math
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -12,6 +15,8 @@ _GAP = 10
 _MARGIN = 32
 _LABEL_LINES, _TITLE_LINES = 3, 2
 _PAPER, _INK, _EMPTY, _QUIET = "white", "#18181b", "#e4e4e7", "#52525b"
+
+_PLEX = "templates/frontend/static/fonts/IBMPlexSans/IBMPlexSans-Regular.woff2"
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -72,8 +77,7 @@ def _lay(title: str, columns: list[str], rows: list[str], shape: tuple[int, int]
     fits = math.sqrt(_MOST_PIXELS / (len(columns) * len(rows) * across * down)) * max(across, down)
     scale = max(_LEAST_SIDE, min(side, fits)) / max(across, down)
     width, height = max(1, round(across * scale)), max(1, round(down * scale))
-    font = ImageFont.load_default(size=max(12, min(20, width // 13)))
-    title_font = ImageFont.load_default(size=max(16, min(30, width // 8)))
+    font, title_font = _font(max(12, min(20, width // 13))), _font(max(16, min(30, width // 8)))
     widest = max((font.getlength(label) for label in rows), default=0)
     left = _MARGIN + (min(int(widest) + 1, max(90, width)) + 2 * _GAP if widest else 0)
     right = left + len(columns) * (width + _GAP) - _GAP
@@ -81,6 +85,15 @@ def _lay(title: str, columns: list[str], rows: list[str], shape: tuple[int, int]
     label_lines = max(len(_broken(label, font, width, _LABEL_LINES)) for label in columns)
     top = _MARGIN + title_lines * _line(title_font) + (1 + label_lines) * _line(font) + 4 * _GAP
     return _Lay(width, height, left, top, right, top + len(rows) * (height + _GAP) - _GAP, font, title_font)
+
+
+def _font(size: int) -> Font:
+    """Return the page's own font, which comes with Gradio; Pillow's has no '×', and none but English letters."""
+    gradio = find_spec("gradio")
+    for folder in (gradio and gradio.submodule_search_locations) or []:
+        with contextlib.suppress(OSError):
+            return ImageFont.truetype(Path(folder) / _PLEX, size)
+    return ImageFont.load_default(size=size)
 
 
 def _line(font: Font) -> int:

@@ -20,6 +20,8 @@ for (const button of buttons)
 window.addEventListener('atelier:open-grid', (event) => {
   address({ tab: 'generate', grid: event.detail });
   follow();
+  // On a phone the list it was chosen from lies far below.
+  window.scrollTo({ top: 0 });
 });
 for (const name of ['popstate', 'atelier:tab']) window.addEventListener(name, follow);
 follow();

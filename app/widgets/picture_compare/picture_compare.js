@@ -43,7 +43,7 @@ const paint = () => {
     ),
   );
   $('table').hidden = !apart.length;
-  const same = rows.filter(([, first, second]) => first === second && first).map(([name]) => name.toLowerCase());
+  const same = rows.filter(([, first, second]) => first === second && first).map(([name]) => name);
   $('.same').textContent = !apart.length
     ? 'Both were made with the same settings.'
     : same.length

@@ -47,3 +47,11 @@ def test_a_sheet_stays_of_a_size_that_can_be_opened(columns: int, rows: int) -> 
     )
     assert sheet.width * sheet.height < 60_000_000
     assert sheet.format == "PNG"
+
+
+def test_signs_and_other_letters_are_drawn() -> None:
+    # A font without them draws the same empty box for each.
+    sheets = {
+        draw_sheet(title=sign, about="", columns=[""], rows=[""], shape=(64, 64), cells=[None]) for sign in "×–жé"
+    }
+    assert len(sheets) == 4
