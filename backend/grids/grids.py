@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from backend.contract import (
     BaseModelSpec,
-    GenerationSettings,
+    GenerationRequest,
     RunId,
     new_id,
     new_run_id,
@@ -74,23 +74,27 @@ class Grids:
 
     def outlook(self, owner: str, wish: GridWish) -> Outlook:
         """Return what would be drawn, how long it would take and at what price. Raises InvalidRequest and NotFound."""
-        spec, plan, wanted = self._prepared(owner, wish)
+        spec, plan, requests = self._prepared(owner, wish)
+        wanted = [request.settings_for(spec) for request in requests]
         seconds = drawing_seconds(self._runs.list(owner, "image", limit=_RECENT), spec, wanted)
         return Outlook(plan, seconds, None if seconds is None else self._estimates.price_of(seconds))
 
     def start(self, owner: str, wish: GridWish) -> GridId:
         """Store a grid, then ask for its cells. One that can't be asked for can be asked for again later.
 
-        Raises InvalidRequest and NotFound before anything is stored, and what went wrong when no cell could be sent.
+        Raises InvalidRequest, NotFound and LimitReached before anything is stored, and what went wrong when no cell
+        could be sent.
         """
-        spec, plan, wanted = self._prepared(owner, wish)
+        spec, plan, requests = self._prepared(owner, wish)
+        self._runs.check_together(requests)
+        size = requests[0].settings_for(spec)
         record = GridRecord(
             id=new_id(),
             owner=owner,
             title=plan.cells[0].prompt[:_TITLE],
             base_model=spec.id,
-            width=wanted[0].width,
-            height=wanted[0].height,
+            width=size.width,
+            height=size.height,
             axes=plan.axes,
             cells=[GridCell(**cell.model_dump(), run_id=new_run_id("image")) for cell in plan.cells],
             places=plan.places,
@@ -162,12 +166,12 @@ class Grids:
 
     # -------------------------------------------------------------------------------- cells
 
-    def _prepared(self, owner: str, wish: GridWish) -> tuple[BaseModelSpec, GridPlan, list[GenerationSettings]]:
-        """Return the plan, and how each of its cells would be drawn: whatever can't be is refused here."""
+    def _prepared(self, owner: str, wish: GridWish) -> tuple[BaseModelSpec, GridPlan, list[GenerationRequest]]:
+        """Return the plan, and what would be asked for each of its cells: whatever can't be is refused here."""
         spec = self._spec(wish.base_model)
         plan = plan_grid(wish, owner, spec, self._loras, secrets.randbelow(_SEEDS))
         requests = [self._generation.request_for(owner, spec.id, **_wishes(cell, wish)) for cell in plan.cells]
-        return spec, plan, [request.settings_for(spec) for request in requests]
+        return spec, plan, requests
 
     def _spec(self, base_model: str) -> BaseModelSpec:
         if spec := self._base_models.get(base_model):

@@ -83,6 +83,11 @@ class Runs:
         self._hand_over(request, lasts_s)
         return keys.run_id
 
+    def check_together(self, requests: Sequence[GenerationRequest]) -> None:
+        """Return when runs that are to be submitted one by one may all be. Raises LimitReached."""
+        if self._limits:
+            self._limits.check_together(requests)
+
     def retry(self, owner: str, run_id: RunId) -> None:
         """Submit a run that ended without a result again; a training goes on from its last checkpoint."""
         state = self.state(owner, run_id)

@@ -6,7 +6,7 @@ the other: the caps hold, and at worst both are asked to try again.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -79,14 +79,7 @@ class UsageLimits:
             self.check_storage(owner, 0)
         self.ledger.open(entry)
         try:
-            for caps, whose in ((self.caps.of_owner(owner), owner), (self.caps.in_all, "")):
-                if caps.any:
-                    others = [each for each in self.entries(whose) if each.key != entry.key]
-                    who = "You have" if whose else "This studio has"
-                    _refuse_another_job(caps, others, entry, who)
-                    spent = Spent.of(others)
-                    _refuse_beyond(caps, spent, entry, who)
-                    left += _money_left(caps, spent)
+            left += self._money_beside(entry)
         except BaseException:
             with suppress(StorageError):
                 self.ledger.withdraw(entry)
@@ -94,6 +87,13 @@ class UsageLimits:
         dollars, price = min(left), self.ledger.gpu_price
         bounded = price and dollars < float("inf")
         return Admission(entry, dollars / price * 3600 if price and bounded else None)
+
+    def check_together(self, requests: Sequence[GenerationRequest]) -> None:
+        """Return when pictures that are to be asked for one by one may all be made. Raises LimitReached, as `admit`."""
+        entries = [self.ledger.expect(request) for request in requests]
+        if entries and self.bounds(entries[0].owner):
+            pictures, dollars = sum(each.pictures for each in entries), sum(each.dollars for each in entries)
+            self._money_beside(entries[0].model_copy(update={"pictures": pictures, "dollars": dollars}))
 
     def within_its_time(self, request: TrainingRequest | GenerationRequest) -> TrainingRequest | GenerationRequest:
         """Return a request as it may be made: a training stops after the minutes it may take, its last step kept."""
@@ -136,6 +136,19 @@ class UsageLimits:
         for entry in self.entries(""):
             by_owner[entry.owner].append(entry)
         return {owner: Spent.of(entries) for owner, entries in by_owner.items()}
+
+    def _money_beside(self, entry: Entry) -> list[float]:
+        """Return the dollars each limit leaves beside what others take. Raises LimitReached where one has no room."""
+        left: list[float] = []
+        for caps, whose in ((self.caps.of_owner(entry.owner), entry.owner), (self.caps.in_all, "")):
+            if caps.any:
+                others = [each for each in self.entries(whose) if each.key != entry.key]
+                who = "You have" if whose else "This studio has"
+                _refuse_another_job(caps, others, entry, who)
+                spent = Spent.of(others)
+                _refuse_beyond(caps, spent, entry, who)
+                left += _money_left(caps, spent)
+        return left
 
     def entries(self, owner: str = "") -> list[Entry]:
         """Return this month's entries and those that are open since before: one person's, or everybody's."""

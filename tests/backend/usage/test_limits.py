@@ -296,6 +296,15 @@ def test_a_grid_is_one_run_under_way_and_each_cell_a_picture(start: Start, owner
         draw("8204017455447-becd470c")
 
 
+def test_what_is_asked_for_together_is_refused_together(start: Start, owner: str) -> None:
+    studio = start(pictures_a_day=9)
+    studio.runs.submit(picture(owner, count=4))
+    studio.runs.check_together([picture(owner)] * 5)
+    with pytest.raises(LimitReached, match=r"used 4 of 9 pictures today; this would make 6\. .*Up to 5"):
+        studio.runs.check_together([picture(owner)] * 6)
+    assert studio.usage.spent_by(owner).pictures_today == 4
+
+
 @pytest.mark.parametrize(("asked", "taken"), [(None, 10), (30, 10), (3, 3)])
 def test_a_training_takes_no_longer_than_one_may(
     start: Start, owner: str, runpod: RunPodServer, asked: float | None, taken: float
