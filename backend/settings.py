@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     public: bool = False  # everybody may, signed in or not
 
     # How much one person may use, and everybody together; 0 is no limit. Not given: no limit, but for the visitors of a
-    # public studio, and for all of one (backend/usage/limits.py has the figures).
+    # public studio, and for all of one (backend/usage/caps.py has the figures).
     atelier_max_running_jobs: int | None = Field(None, ge=0)
     atelier_max_running_jobs_in_all: int | None = Field(None, ge=0)
     atelier_max_pictures_a_day: int | None = Field(None, ge=0)
