@@ -87,7 +87,7 @@ def _gauges(share: Share, priced: bool) -> list[Gauge]:
         gauges.append(_gauge("Spent this month", spent.dollars_this_month, caps.dollars_a_month, _dollars))
     else:
         gauges.append(_gauge("Pictures this month", spent.pictures_this_month, None, _count))
-        gauges.append(_gauge("At work this month", spent.gpu_seconds_this_month, None, length_of_time))
+        gauges.append(_gauge("At work this month", spent.gpu_seconds_this_month, None, _time))
     return gauges
 
 
@@ -132,6 +132,10 @@ def _called(owner: str) -> str:
 
 def _count(number: float) -> str:
     return f"{number:,.0f}"
+
+
+def _time(seconds: float) -> str:
+    return length_of_time(seconds) if seconds else "none"
 
 
 def _dollars(amount: float) -> str:

@@ -84,7 +84,8 @@
         misses = 0;
       } catch (error) {
         misses += 1;
-        failed(error.status === 404 ? error.message : `${error.message} ${NOTHING_LOST}`, error);
+        const sentence = error.status ? error.message : await what_is_silent();
+        failed(error.status === 404 ? sentence : `${sentence} ${NOTHING_LOST}`, error);
         pause = Math.min(10000, 1000 * 2 ** misses);
       }
       busy = waiting = false;

@@ -20,6 +20,7 @@ _WAIT_S = (0.5, 1.0, 2.0)
 # A page gives up after 30 s, so what is there and says nothing is asked no more than twice.
 _TIMEOUT_S, _STATUS_TIMEOUT_S = 12.0, 5.0
 _SILENCES = 2
+_HUSH_S = 5.0  # after which it is asked again about jobs
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 MAX_PAYLOAD_BYTES = 10 * 2**20  # RunPod's limit for /run
 
@@ -46,6 +47,7 @@ class Endpoint:
 
     def __init__(self, settings: Settings, endpoint_id: str, name: str) -> None:
         self.name = name
+        self._hush_until = float("-inf")  # monotonic
         self._http = httpx.Client(
             base_url=f"{settings.runpod_base_url.rstrip('/')}/{endpoint_id}",
             headers={"Authorization": f"Bearer {settings.runpod_api_key.get_secret_value()}"},
@@ -61,7 +63,10 @@ class Endpoint:
 
     def status(self, job_id: str) -> Job:
         """Return a job's state. Raises NotFound once RunPod has forgotten it."""
-        # Screens ask again in seconds by themselves; one that is kept waiting shows nothing meanwhile.
+        # Screens ask again in seconds by themselves; one that is kept waiting shows nothing meanwhile, and a grid of a
+        # hundred cells would be kept waiting for each of them.
+        if time.monotonic() < self._hush_until:
+            raise self._silence("ReadTimeout")
         reply = self._call("GET", f"/status/{job_id}", attempts=2, timeout_s=_STATUS_TIMEOUT_S)
         status: JobStatus = "IN_PROGRESS" if reply["status"] == "RUNNING" else reply["status"]
         return Job(job_id, status, reply.get("workerId") or "", str(reply.get("error") or ""))
@@ -96,10 +101,7 @@ class Endpoint:
                 reply = self._http.request(method, path, json=payload, timeout=httpx.Timeout(timeout_s, connect=5))
             except httpx.TransportError as error:
                 silences += isinstance(error, httpx.TimeoutException)
-                failure: AtelierError = RunPodError(
-                    f"The {self.name} endpoint does not answer ({type(error).__name__}).",
-                    "Try again in a minute; if it stays so, see whether RunPod is up and RUNPOD_BASE_URL is right.",
-                )
+                failure: AtelierError = self._silence(type(error).__name__)
             else:
                 if reply.is_success:
                     body: dict[str, Any] = reply.json()
@@ -108,10 +110,17 @@ class Endpoint:
                 if reply.status_code not in _RETRIED:
                     raise failure
             if silences == _SILENCES:
+                self._hush_until = time.monotonic() + _HUSH_S
                 break
             if attempt < attempts - 1:
                 time.sleep(_WAIT_S[attempt])
         raise failure
+
+    def _silence(self, why: str) -> RunPodError:
+        return RunPodError(
+            f"The {self.name} endpoint does not answer ({why}).",
+            "Try again in a minute; if it stays so, see whether RunPod is up and RUNPOD_BASE_URL is right.",
+        )
 
     def _refusal(self, reply: httpx.Response) -> AtelierError:
         said = reply.text.strip()[:200]

@@ -57,6 +57,7 @@ def test_nobody_has_used_anything_at_first(client: TestClient, owner: str) -> No
     assert [(each["label"], each["used"]) for each in usage["own"]][:3] == [
         ("Runs under way", "0"), ("Pictures today", "0"), ("Storage", "0 MB"),
     ]  # fmt: skip
+    assert usage["own"][-1] == {"label": "At work this month", "used": "none", "most": "", "share": None}
     assert (usage["latest"], usage["people"], usage["in_all"]) == ([], None, [])
 
 

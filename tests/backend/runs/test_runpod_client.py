@@ -1,6 +1,7 @@
 """The RunPod client against a server that misbehaves as RunPod can."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from pydantic import SecretStr
 
 from backend.contract import GenerationRequest
 from backend.errors import NotFound, RunPodError
+from backend.runs import runpod_client
 from backend.runs.runpod_client import Endpoint
 from backend.settings import Settings
 
@@ -101,6 +103,22 @@ def test_nobody_there_is_said_in_words(server: Server) -> None:
     with pytest.raises(RunPodError, match="training endpoint does not answer"):
         nowhere.health()
     nowhere.close()
+
+
+def test_once_it_hangs_no_job_waits_for_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runpod_client, "_STATUS_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v2"
+        hung = Endpoint(Settings(runpod_base_url=url, runpod_api_key=SecretStr("key")), "ep1", "training")
+        for job in ("one", "another"):
+            with pytest.raises(RunPodError, match=r"does not answer \(ReadTimeout\)"):
+                hung.status(job)
+        hung.close()
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_health_counts_jobs_and_workers(server: Server, endpoint: Endpoint) -> None:
