@@ -324,7 +324,8 @@ const refresh = poll({
     if (run) paint();
     if (run) config.follow(run);
     if (run) await log.follow(run);
-    return !run || GOING.includes(run.status) ? 2000 : 20000;
+    // One that has ended may be gone on with from another device.
+    return !run || GOING.includes(run.status) ? 2000 : 8000;
   },
 });
 
