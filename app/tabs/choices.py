@@ -26,11 +26,10 @@ def base_model_dropdown(specs: Iterable[BaseModelSpec], chosen: str) -> Any:
 
 def base_model_note(spec: BaseModelSpec, obstacle: AtelierError | None = None) -> str:
     """Return what to know of a base model before choosing it, as Markdown; `obstacle` is why it is no use here."""
-    if obstacle:
-        return f"**{obstacle.message}** {obstacle.hint}"
     licence = f"[{spec.licence.name}]({spec.licence.link})" if spec.licence.link else spec.licence.name
     gated = " Its terms have to be accepted on Hugging Face first." if spec.licence.gated else ""
-    return f"{spec.summary} Licence: {licence}.{gated}"
+    instead = f"**{obstacle.message}** {obstacle.hint}\n\n" if obstacle else ""
+    return f"{instead}{spec.summary} Licence: {licence}.{gated}"
 
 
 def preset_radio(presets: list[Preset]) -> gr.Radio:

@@ -81,6 +81,13 @@ def test_the_base_model_brings_its_presets_and_settings(quiet_studio: Studio) ->
     assert shown["resolution"].value == [512, 768, 1024]
 
 
+def test_a_base_model_that_can_t_be_trained_here_says_so_when_it_is_chosen(quiet_studio: Studio) -> None:
+    note = SetupHandlers(quiet_studio).choose_base_model("sdxl", 14)[0]
+
+    assert note.startswith("**Stable Diffusion XL can't be trained here: ")
+    assert PreviewHandlers(quiet_studio).forecast(Visit(), "sdxl", *values(resolution=[1024])) == ""
+
+
 def test_steps_and_rank_follow_the_pictures_until_somebody_chooses_them(quiet_studio: Studio) -> None:
     handlers = SetupHandlers(quiet_studio)
 

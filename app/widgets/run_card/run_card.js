@@ -215,7 +215,7 @@ const checkpoints = () => {
   $('.checkpoints .nothing').hidden = run.checkpoints.length > 0;
   $('.checkpoints .nothing').textContent =
     run.saves_every && GOING.includes(run.status)
-      ? `The first is saved at step ${run.saves_every.toLocaleString()}; it can be prompted with at once.`
+      ? `The first is saved at step ${Math.min(run.saves_every, run.steps).toLocaleString()}; it can be prompted with at once.`
       : 'None was saved.';
   $('.checkpoints .compare').hidden = run.checkpoints.length < 2;
   if (key === shown_checkpoints) return;
@@ -325,7 +325,8 @@ const refresh = poll({
     if (run) paint();
     if (run) config.follow(run);
     if (run) await log.follow(run);
-    return !run || GOING.includes(run.status) ? 2000 : 20000;
+    // One that has ended may be gone on with from another device.
+    return !run || GOING.includes(run.status) ? 2000 : 8000;
   },
 });
 
@@ -339,3 +340,4 @@ $('.back').addEventListener('click', () => {
   window.dispatchEvent(new CustomEvent('atelier:run', { detail: '' }));
 });
 window.addEventListener('atelier:run', (event) => open(event.detail));
+paint(); // a page that was opened with a run in its address waits for it

@@ -339,7 +339,7 @@ async def test_a_base_model_the_engine_can_t_train_is_refused_before_a_byte_is_f
     made = make_run()
     with_toolkit = made.settings.model_copy(update={"atelier_training_engine": "ai_toolkit"})
     without_block = hub_spec.model_copy(update={"ai_toolkit": {}})
-    with pytest.raises(BaseModelRejected, match=r"flux1-dev/model\.toml has no \[ai_toolkit\] block"):
+    with pytest.raises(BaseModelRejected, match=r"FLUX.1-dev can't be trained with ai-toolkit"):
         await train(replace(made, spec=without_block, settings=with_toolkit), fake_engine)
     with pytest.raises(BaseModelRejected, match="Stable Diffusion XL can't be trained here"):
         await train(replace(made, spec=load_base_model("sdxl")), fake_engine)
