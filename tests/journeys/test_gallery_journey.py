@@ -45,8 +45,11 @@ def pixels(page: Page, address: str, image_id: str) -> Image.Image:
 
 
 def test_what_is_looked_for_stays_in_the_address(page: Page, pictures: Locator) -> None:
-    expect(page.get_by_label("Search prompts")).to_have_value("apple")
-    page.get_by_label("Search prompts").fill("no such thing")
+    search = page.get_by_label("Search prompts")
+    expect(search).to_have_value("apple")
+    page.keyboard.press("/")
+    expect(search).to_be_focused()
+    search.fill("no such thing")
     expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible(timeout=SHORT)
     page.reload()
     expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible(timeout=SHORT)

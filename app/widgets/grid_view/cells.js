@@ -58,7 +58,11 @@ const cell_tile = (cell, place) => {
         : cell.status === 'running'
           ? 'Starting'
           : STATUS[cell.status];
-    return make('div', { class: 'cell going', style: shape() }, make('small', { text: words }));
+    return make(
+      'div',
+      { class: `cell going ${cell.status === 'running' ? 'shines' : ''}`, style: shape() },
+      make('small', { text: words }),
+    );
   }
   return make(
     'div',

@@ -19,7 +19,8 @@ const below_button = (root) => {
   return {
     at_work: (count) => {
       going = count;
-      paint();
+      // Asked for at once, where it lies would hold up what a press has just put there.
+      requestAnimationFrame(paint);
     },
     drawn: (pictures) => {
       fresh += pictures;

@@ -40,7 +40,7 @@ const picture_tile = (run, picture, index) => {
 const making_tile = (run, preview) =>
   make(
     'div',
-    { class: 'tile making', style: shape(run) },
+    { class: 'tile making shines', style: shape(run) },
     preview ? make('img', { class: 'preview', src: preview, alt: `So far: ${run.prompt}` }) : null,
   );
 // The preview in the tile is exchanged once the next one has been loaded, so that it does not flicker.
