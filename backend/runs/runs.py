@@ -36,14 +36,16 @@ from backend.usage.limits import UsageLimits
 
 _LISTED = 50
 _MOST_REMEMBERED = 5000  # runs; some 10 KB each
+_TRUSTED_S = 20.0  # for so long an ended run is taken to have been gone on with by nobody: another app may do so
 _log = logging.getLogger(__name__)
 
 
 class _Remembered(NamedTuple):
-    """The parts of a run that never change again, so that a poll reads only what does."""
+    """The parts of a run that don't change any more, so that a poll reads only what does."""
 
     request: TrainingRequest | GenerationRequest
     state: RunState | None  # of an attempt that ended
+    looked_at: float  # by the monotonic clock
 
 
 class Runs:
@@ -169,16 +171,26 @@ class Runs:
         """Return what has become of a run. Raises NotFound for one that was never requested."""
         keys = RunKeys(owner, run_id)
         remembered = self._remembered.get(keys)
-        if remembered and remembered.state:
+        if remembered and remembered.state and remembered.state.generation:
+            return remembered.state  # pictures that are drawn stay as they are
+        if remembered and remembered.state and time.monotonic() - remembered.looked_at < _TRUSTED_S:
             return remembered.state
-        request = remembered.request if remembered else self._read_request(keys)
-        state = self._outcomes.of(keys, request)
-        if state.failure and state.status == "cancelled":
-            state = state.model_copy(update={"failure": with_reason(self._bucket, keys, state.failure)})
+        looked_at = time.monotonic()
+        request = remembered.request if remembered and not remembered.state else self._read_request(keys)
+        if remembered and remembered.state and remembered.request == request:
+            state = remembered.state
+        else:
+            state = self._find_out(keys, request)
         with self._lock:
-            self._remembered[keys] = _Remembered(request, state if state.ended else None)
+            self._remembered[keys] = _Remembered(request, state if state.ended else None, looked_at)
             if len(self._remembered) > _MOST_REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))  # the one that was read first
+        return state
+
+    def _find_out(self, keys: RunKeys, request: TrainingRequest | GenerationRequest) -> RunState:
+        state = self._outcomes.of(keys, request)
+        if state.failure and state.status == "cancelled":
+            return state.model_copy(update={"failure": with_reason(self._bucket, keys, state.failure)})
         return state
 
     def going_behind(self, state: RunState) -> list[RunState]:

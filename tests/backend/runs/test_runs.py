@@ -135,6 +135,17 @@ def test_a_retry_is_a_new_attempt_that_the_old_failure_does_not_end(
     assert (state.status, state.request.attempt, len(runpod.jobs)) == ("queued", 2, 2)
 
 
+def test_a_retry_through_another_app_is_seen(
+    runs: Runs, storage: Storage, training: TrainingRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.runs.runs._TRUSTED_S", 0.0)
+    runs.submit(training)
+    storage.loras.put_message(keys_of(training).failure, failure(str(training.run_id)))
+    assert status_of(runs, training) == "failed"
+    storage.loras.put_message(keys_of(training).request, training.model_copy(update={"attempt": 2}))
+    assert status_of(runs, training) == "queued"
+
+
 def test_a_run_that_is_done_or_going_on_is_not_retried(
     runs: Runs, runpod: RunPodServer, training: TrainingRequest
 ) -> None:

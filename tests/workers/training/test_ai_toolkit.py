@@ -136,7 +136,7 @@ async def test_a_training_reports_phases_steps_samples_and_whole_checkpoints(ben
     assert {"loading model", "training"} <= set(entered)
     assert heard.steps == list(range(1, 13))
     assert not any("\x1b" in line or not line for line in heard.lines)
-    assert heard.losses[-1] == pytest.approx(1 / 12)
+    assert heard.losses[-1] == pytest.approx(1 / 12, rel=1e-3)  # what the bar says has four digits
     assert heard.samples == [(step, index) for step in (0, 5, 10, 12) for index in (0, 1)]
     assert list(heard.checkpoints) == [5, 10, 12]
     assert all(state and state.exists() for _, state in heard.checkpoints.values())
