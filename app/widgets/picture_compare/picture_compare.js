@@ -4,10 +4,13 @@ const dialog = element.querySelector('.picture-compare'),
   $ = (selector) => dialog.querySelector(selector);
 const divide = $('.divide'),
   ways = [...dialog.querySelectorAll('[data-way]')];
+// The checkpoints of a training have one name: their steps tell them apart.
+const lora_words = ({ name, step, strength }) =>
+  `${name}${step === null ? '' : `, step ${step.toLocaleString()},`} × ${strength}`;
 const FACTS = [
   ['Prompt', (picture) => picture.prompt],
   ['Without', (picture) => picture.negative_prompt],
-  ['LoRAs', (picture) => picture.origins.map((each) => `${each.name} × ${each.strength}`).join(', ') || 'None'],
+  ['LoRAs', (picture) => picture.origins.map(lora_words).join(', ') || 'None'],
   ['Seed', (picture) => picture.seed],
   ['Steps', (picture) => String(picture.steps)],
   ['Guidance', (picture) => String(picture.guidance)],
