@@ -1,13 +1,11 @@
 """Runs: submitting a request, and what has become of it, whoever asks and however much has crashed in between."""
 
 import logging
-import threading
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -24,6 +22,7 @@ from backend.contract import (
 from backend.errors import InvalidRequest, NotFound
 from backend.keys import RunKeys, is_of
 from backend.runs.deadlines import LEAST_TIMEOUT_S, TIME_TO_LIVE_S, may_take
+from backend.runs.memory import Memory
 from backend.runs.one_look import OneLook
 from backend.runs.outcome import SILENCE_S, Outcomes
 from backend.runs.runpod_client import Endpoint
@@ -35,30 +34,25 @@ from backend.usage.ledger import Entry
 from backend.usage.limits import UsageLimits
 
 _LISTED = 50
-_MOST_REMEMBERED = 5000  # runs; some 10 KB each
-_TRUSTED_S = 20.0  # for so long an ended run is taken to have been gone on with by nobody: another app may do so
 _log = logging.getLogger(__name__)
-
-
-class _Remembered(NamedTuple):
-    """The parts of a run that don't change any more, so that a poll reads only what does."""
-
-    request: TrainingRequest | GenerationRequest
-    state: RunState | None  # of an attempt that ended
-    looked_at: float  # by the monotonic clock
 
 
 class Runs:
     """Submits, watches and cancels runs."""
 
-    def __init__(self, storage: Storage, endpoints: dict[RunKind, Endpoint], limits: UsageLimits | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        endpoints: dict[RunKind, Endpoint],
+        limits: UsageLimits | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         self._bucket = storage.loras
         self._limits = limits  # None: nobody counts
         self._endpoints = endpoints
-        self._remembered: dict[RunKeys, _Remembered] = {}
+        self._memory = memory or Memory()
         self._submissions = Submissions(storage.loras)
         self._outcomes = Outcomes(storage.loras, endpoints, self._submissions)
-        self._lock = threading.Lock()
         self._listings = OneLook(self._newest)  # every page that is open asks every few seconds
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="runs")
 
@@ -78,8 +72,7 @@ class Runs:
                 self.settle()
             lasts_s = self._limits.admit(request, before_s).seconds
         stored = self._bucket.put(keys.request, request.model_dump_json().encode(), if_unchanged=in_place_of)
-        with self._lock:
-            self._remembered.pop(keys, None)
+        self._memory.forget(keys)
         if not stored:
             return keys.run_id
         self._hand_over(request, lasts_s)
@@ -121,8 +114,7 @@ class Runs:
         # What makes it a run goes first, so that half of one is never shown.
         self._bucket.delete([keys.request])
         self._bucket.delete([stored.key for stored in self._bucket.list_all(keys.prefix)])
-        with self._lock:
-            self._remembered.pop(keys, None)
+        self._memory.forget(keys)
 
     def cancel(self, owner: str, run_id: RunId) -> None:
         """Ask for a run to be stopped; one that has ended is left alone."""
@@ -170,21 +162,15 @@ class Runs:
     def state(self, owner: str, run_id: RunId) -> RunState:
         """Return what has become of a run. Raises NotFound for one that was never requested."""
         keys = RunKeys(owner, run_id)
-        remembered = self._remembered.get(keys)
-        if remembered and remembered.state and remembered.state.generation:
-            return remembered.state  # pictures that are drawn stay as they are
-        if remembered and remembered.state and time.monotonic() - remembered.looked_at < _TRUSTED_S:
-            return remembered.state
-        looked_at = time.monotonic()
-        request = remembered.request if remembered and not remembered.state else self._read_request(keys)
-        if remembered and remembered.state and remembered.request == request:
-            state = remembered.state
+        if ended := self._memory.end_of(keys):
+            return ended
+        remembered, looked_at = self._memory.of(keys), time.monotonic()
+        request = remembered.request if remembered and not remembered.ended else self._read_request(keys)
+        if remembered and remembered.ended and remembered.request == request:
+            state = remembered.ended
         else:
             state = self._find_out(keys, request)
-        with self._lock:
-            self._remembered[keys] = _Remembered(request, state if state.ended else None, looked_at)
-            if len(self._remembered) > _MOST_REMEMBERED:
-                self._remembered.pop(next(iter(self._remembered)))  # the one that was read first
+        self._memory.keep(keys, state, looked_at)
         return state
 
     def _find_out(self, keys: RunKeys, request: TrainingRequest | GenerationRequest) -> RunState:
@@ -250,8 +236,7 @@ class Runs:
         if now.attempt == state.request.attempt:
             self.submit(request, state.paid_seconds, in_place_of=tag)
         else:
-            with self._lock:
-                self._remembered.pop(keys, None)
+            self._memory.forget(keys)
 
     def _hand_over(self, request: TrainingRequest | GenerationRequest, lasts_s: float | None) -> None:
         keys, kind = _keys_of(request), kind_of(request)

@@ -66,7 +66,7 @@ def things(quiet_studio: Studio, past: Past, storage: Storage) -> Things:
     dataset = quiet_studio.datasets.create(LOCAL_OWNER, MARK)
     training, generation, record = past.training(MARK), past.generation(MARK), past.picture(MARK)
     storage.loras.put(training.log, MARK.encode())
-    lora_key = f"loras/{LOCAL_OWNER}/{training.run_id}/{MARK}.safetensors"
+    lora_key = f"loras/{LOCAL_OWNER}/{training.run_id}/named-by-the-stranger.safetensors"
     storage.loras.put(lora_key, MARK.encode())
     start = start_picture_key(LOCAL_OWNER, "a" * 64)
     storage.outputs.put(start, MARK.encode())
