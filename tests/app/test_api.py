@@ -92,7 +92,7 @@ def test_what_is_wrong_is_said_as_on_the_page(
 def test_somebody_else_is_refused_where_the_page_refuses(address: str, past: Past, storage: Storage) -> None:
     training, generation = past.training("Theirs"), past.generation("theirs")
     before = everything(storage)
-    stranger = client_of(address, "stranger")
+    stranger = client_of(address, "somebody-new")
 
     for keys in (training, generation):
         for api_name in ("/run_state", "/cancel"):

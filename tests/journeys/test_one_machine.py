@@ -187,11 +187,11 @@ def test_a_queued_run_is_cancelled_at_once(studio: Studio, owner: str) -> None:
 
 
 def test_a_lora_that_does_not_exist_is_named(studio: Studio, owner: str) -> None:
-    gone = f"loras/{owner}/gone/none.safetensors"
+    gone = f"loras/{owner}/gone/Old-robot.safetensors"
     run_id = studio.generation.start(owner, BASE_MODEL, prompt="a cat", lora_key=gone)
     failure = ended(studio, owner, run_id).failure
     assert failure is not None
-    assert gone in failure.message
+    assert "“Old-robot”" in failure.message
 
 
 def test_somebody_elses_lora_is_refused_at_once(studio: Studio, owner: str) -> None:

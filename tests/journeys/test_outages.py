@@ -110,9 +110,12 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
 
 
 def test_pictures_are_all_there_after_a_restart_in_the_middle(
-    space: Space, page: Page, sample_pictures: list[Path]
+    studio: Studio, space: Space, page: Page, sample_pictures: list[Path]
 ) -> None:
+    studio.datasets.sample(LOCAL_OWNER)  # the page opens the newest dataset, or none
     page.goto(f"{space.url}/?tab=train")
+    expect(page.get_by_text("12 pictures", exact=True).first).to_be_visible(timeout=SHORT)
+    page.get_by_label("Dataset", exact=True).select_option("")
     expect(page.get_by_role("button", name="Choose files")).to_be_visible(timeout=SHORT)
     page.locator("input.files").first.set_input_files(sample_pictures)
     expect(page.locator(".dropzone .note")).to_contain_text("of 12 files sent", timeout=SHORT)
