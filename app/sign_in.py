@@ -9,7 +9,6 @@ import hmac
 import secrets
 import time
 from typing import Any, Literal, NamedTuple, Protocol
-from urllib.parse import parse_qsl
 
 from itsdangerous import BadSignature, TimestampSigner
 from pydantic import SecretStr, TypeAdapter, ValidationError
@@ -18,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from app.arriving import pieces
+from app.arriving import fields_in, pieces
 from app.pages import own_page
 from app.session import LOCAL_OWNER, Account
 from backend.contract import Owner
@@ -190,7 +189,7 @@ class HuggingFace:
 async def _password_in(request: Request) -> str:
     """Return what a form says. Anybody may send one, and Starlette would take it whole however long it is."""
     body = b"".join([piece async for piece in pieces(request, _MOST_FORM_BYTES)])
-    return dict(parse_qsl(body.decode(errors="replace"))).get("password", "")
+    return fields_in(body).get("password", "")
 
 
 def _hub_access(info: dict[str, Any]) -> HubAccess:

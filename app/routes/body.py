@@ -6,21 +6,19 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.arriving import pieces
+from app.arriving import fields_in, pieces
 from app.routes.answer import in_response
 from app.session import owner_of
 from backend.contract import explain
 from backend.errors import InvalidRequest, LimitReached
 
 _MOST_JSON_BYTES = 8 * 2**20
-_MOST_FIELDS = 10
 _SPARE_BYTES = 2**30  # of the disk, which the studio itself and its index need
 _LOOKS_EVERY_BYTES = 2**24
 
@@ -36,11 +34,7 @@ def answer_form(kind: type[B], endpoint: Callable[[str, B, Request], Response]) 
     """Like `answer_json`, for a form whose field 'message' holds the JSON: a browser saves what it gets as it comes."""
 
     def message_in(body: bytes) -> bytes:
-        try:
-            fields = dict(parse_qsl(body.decode(errors="replace"), max_num_fields=_MOST_FIELDS))
-        except ValueError as error:
-            raise InvalidRequest("This form has too many fields.", "Reload the page.") from error
-        return fields.get("message", "").encode()
+        return fields_in(body).get("message", "").encode()
 
     return _answer_message(kind, endpoint, message_in)
 

@@ -111,6 +111,8 @@ class TestPassword:
         client = studio(atelier_password=PASSWORD)
         answer = client.post("/login", content=b"password=" + b"x" * 2**20, headers=HTML)
         assert (answer.status_code, answer.json()["error"]) == (413, "It is over 1 MB. Send less at a time.")
+        answer = client.post("/login", content=b"a=1&" * 11 + b"password=x", headers=HTML)
+        assert (answer.status_code, answer.json()["error"]) == (413, "This form has too many fields. Reload the page.")
 
     @pytest.mark.parametrize("change", [{"atelier_password": "another password"}, {"session_secret": "another"}])
     def test_another_password_or_secret_signs_everybody_out(self, change: dict[str, str]) -> None:
