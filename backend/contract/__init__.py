@@ -42,6 +42,7 @@ from backend.contract.names import (
 )
 from backend.contract.records import Dataset, DatasetImage, ImageRecord, LoraLabel, LoraRecord
 from backend.contract.reports import (
+    WAITING,
     Checkpoint,
     FailureKind,
     GeneratedImage,
@@ -54,6 +55,7 @@ from backend.contract.reports import (
     Sample,
     Submission,
     TrainingResult,
+    paid_seconds,
 )
 from backend.contract.requests import GenerationRequest, LoraUse, Request, TrainingRequest
 from backend.contract.wording import explain
@@ -62,6 +64,7 @@ __all__ = [
     "MAX_NAME",
     "MAX_PROMPT",
     "MAX_SEED",
+    "WAITING",
     "BaseModelId",
     "BaseModelSpec",
     "Checkpoint",
@@ -113,5 +116,6 @@ __all__ = [
     "file_stem",
     "new_id",
     "new_run_id",
+    "paid_seconds",
     "reverse_ms",
 ]

@@ -1,5 +1,6 @@
 """What a worker says of a run, while it goes on and at its end; and which job carries it."""
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
@@ -11,6 +12,7 @@ Phase = Literal[
     "queued", "starting", "fetching data", "loading model", "caching", "training", "sampling", "saving",
     "generating", "uploading",
 ]  # fmt: skip
+WAITING: frozenset[Phase] = frozenset({"queued"})  # not paid for, and no fault of the settings
 
 
 class PhaseTime(Message):
@@ -18,6 +20,11 @@ class PhaseTime(Message):
 
     phase: Phase
     seconds: float = Field(ge=0)
+
+
+def paid_seconds(phases: Iterable[PhaseTime]) -> float:
+    """Return how long a run was on a GPU; waiting for one costs nothing."""
+    return sum(each.seconds for each in phases if each.phase not in WAITING)
 
 
 class Checkpoint(Message):

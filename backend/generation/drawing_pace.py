@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from statistics import median
 
-from backend.contract import BaseModelSpec, GenerationRequest, GenerationSettings
-from backend.runs.pace import WAITING
+from backend.contract import WAITING, BaseModelSpec, GenerationRequest, GenerationSettings
 from backend.runs.state import RunState
 
 _RECENT = 8  # past runs; older ones ran on who knows what

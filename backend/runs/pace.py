@@ -1,10 +1,7 @@
-"""How long runs are on a GPU: by what their base model declares before, and by what they told of their phases after."""
+"""How long runs will be on a GPU, by what their base model declares."""
 
-from collections.abc import Iterable
+from backend.contract import BaseModelSpec, GenerationRequest, TrainingRequest, TrainingSettings
 
-from backend.contract import BaseModelSpec, GenerationRequest, Phase, PhaseTime, TrainingRequest, TrainingSettings
-
-WAITING: frozenset[Phase] = frozenset({"queued"})  # not paid for, and no fault of the settings
 # What is expected of a run when nothing is declared.
 _UNKNOWN_TRAINING_S = 3600.0
 _IMAGE_START_S, _PICTURE_S = 20.0, 10.0
@@ -26,11 +23,6 @@ def expected_seconds(request: TrainingRequest | GenerationRequest) -> float:
     declared = None if isinstance(spec, str) else declared_seconds(spec, request.settings_for(spec))
     seconds = _UNKNOWN_TRAINING_S if declared is None else declared
     return min(seconds, request.max_minutes * 60) if request.max_minutes else seconds
-
-
-def paid_seconds(phases: Iterable[PhaseTime]) -> float:
-    """Return how long a run was on a GPU; waiting for one costs nothing."""
-    return sum(each.seconds for each in phases if each.phase not in WAITING)
 
 
 def _area(resolution: list[int]) -> float:

@@ -13,8 +13,8 @@ from backend.contract import (
     RunKind,
     TrainingRequest,
     TrainingResult,
+    paid_seconds,
 )
-from backend.runs.pace import paid_seconds
 
 RunStatus = Literal["queued", "running", "cancelling", "done", "failed", "cancelled", "lost"]
 ENDED: frozenset[RunStatus] = frozenset({"done", "failed", "cancelled", "lost"})

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from statistics import median
 
-from backend.contract import BaseModelSpec, Message, TrainingRequest, TrainingSettings
-from backend.runs.pace import WAITING, declared_seconds
+from backend.contract import WAITING, BaseModelSpec, Message, TrainingRequest, TrainingSettings
+from backend.runs.pace import declared_seconds
 from backend.runs.runs import Runs
 from backend.runs.state import RunState
 

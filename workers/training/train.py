@@ -12,6 +12,7 @@ from backend.contract import (
     TrainingResult,
     created_at,
     file_stem,
+    paid_seconds,
 )
 from backend.errors import EngineError, InvalidRequest
 from backend.keys import LoraKeys
@@ -166,7 +167,7 @@ async def _finish(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -
         sha256=record.sha256,
         bytes=record.bytes,
         steps=job.settings.steps,
-        seconds=round(sum(phase.seconds for phase in phases if phase.phase != "queued"), 2),
+        seconds=round(paid_seconds(phases), 2),
         phases=phases,
         checkpoints=run.report.checkpoints,
         samples=run.report.samples,
