@@ -38,7 +38,7 @@ class Spent(NamedTuple):
         this_month = [entry for entry in listed if entry.month == month_of(now)]
         today = [entry for entry in this_month if entry.opened_at >= _midnight_before(now)]
         return cls(
-            running_jobs=len({entry.job for entry in listed if not entry.settled}),
+            running_jobs=len(_jobs_under_way(listed)),
             pictures_today=sum(entry.pictures for entry in today),
             pictures_this_month=sum(entry.pictures for entry in this_month),
             dollars_today=sum(entry.dollars for entry in today),
@@ -165,8 +165,12 @@ def stock_in_all(everybody: dict[str, Stock]) -> Stock:
     return Stock(sum(each.bytes for each in everybody.values()), sum(each.files for each in everybody.values()))
 
 
+def _jobs_under_way(entries: Iterable[Entry]) -> set[str]:
+    return {entry.job for entry in entries if not entry.settled}
+
+
 def _refuse_another_job(caps: Caps, others: list[Entry], entry: Entry, who: str) -> None:
-    running = len({each.job for each in others if not each.settled} - {entry.job})
+    running = len(_jobs_under_way(others) - {entry.job})
     if caps.running_jobs is not None and running >= caps.running_jobs:
         raise LimitReached(
             f"{who} {running} of {caps.running_jobs:g} runs under way.", "Wait for one to end, or stop one."
