@@ -6,7 +6,8 @@ they mean is the business of the modules above.
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
@@ -28,6 +29,7 @@ _ATTEMPTS, _PATIENT_ATTEMPTS = 5, 14
 # A page gives up after 30 s: it has to be told before that a storage is there and says nothing.
 _SILENT_S, _PATIENTLY_SILENT_S = 10, 60
 _SILENCES = 2
+_AT_ONCE = 16  # requests
 _TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 _CONTENT_TYPES = {
     ".json": "application/json",
@@ -40,6 +42,7 @@ _CONTENT_TYPES = {
 }
 
 M = TypeVar("M", bound=Message)
+T = TypeVar("T")
 
 
 class Stored(NamedTuple):
@@ -296,3 +299,9 @@ def sha256_of(path: Path) -> str:
     """Return a file's content hash, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def at_once(work: Callable[[str], T], names: list[str]) -> list[T]:
+    """Ask storage for several things at a time; the results are in the order of the names."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="storage") as threads:
+        return list(threads.map(work, names))

@@ -11,11 +11,11 @@ from backend.base_models import ASSETS
 from backend.contract import Dataset, DatasetId, DatasetImage, explain, new_id
 from backend.datasets.archive import archive_of
 from backend.datasets.intake import Reader, Seen, Texts, Upload
-from backend.datasets.store import Arrival, Captions, DatasetStore, Known, at_once
+from backend.datasets.store import Arrival, Captions, DatasetStore, Known
 from backend.errors import InvalidRequest, NotFound
 from backend.keys import DatasetKeys, RunKeys
 from backend.pictures import Limits, Refusal, clean_caption
-from backend.storage import Storage
+from backend.storage import Storage, at_once
 from backend.usage.limits import UsageLimits
 
 SAMPLE_DATASET = ASSETS / "sample_dataset"

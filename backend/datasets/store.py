@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import NamedTuple, TypeVar
@@ -18,9 +17,8 @@ from backend.contract import Dataset, DatasetImage, Message, new_id
 from backend.errors import NotFound, StorageError
 from backend.keys import DatasetKeys
 from backend.pictures import stem_of
-from backend.storage import Bucket, Stored
+from backend.storage import Bucket, Stored, at_once
 
-_AT_ONCE = 16  # requests to storage
 _ATTEMPTS = 12  # to change what others change, too: ten seconds
 _REMEMBERED = 16  # records
 _SETTLED_FROM = 50  # arrivals; more would make every further one slower
@@ -28,7 +26,6 @@ _FIRST_PAUSE_S = 0.02
 _TEXTS = "captions-"  # how the arrivals without a picture begin
 
 M = TypeVar("M", bound=Message)
-T = TypeVar("T")
 
 
 class Captions(Message):
@@ -155,12 +152,6 @@ class DatasetStore:
         record = self.change(keys.record, Dataset, lambda now: _with_images(now, images))
         self.change(keys.captions, Captions, lambda now: _claimed(now, record.images, texts))
         self._bucket.delete(names)
-
-
-def at_once(work: Callable[[str], T], names: list[str]) -> list[T]:
-    """Ask storage for several things at a time; the results are in the order of the names."""
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="datasets") as threads:
-        return list(threads.map(work, names))
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:

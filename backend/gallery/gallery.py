@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from backend.contract import ImageId, ImageRecord, file_stem
-from backend.datasets.store import at_once
 from backend.errors import InvalidRequest, NotFound
 from backend.gallery.index import GalleryIndex, Row, Tally, Wanted
 from backend.gallery.png_settings import texts_in
@@ -17,7 +16,7 @@ from backend.keys import ImageKeys
 from backend.loras.lineage import Origin, origin_of
 from backend.media import is_loopback
 from backend.settings import Settings
-from backend.storage import Storage
+from backend.storage import Storage, at_once
 from backend.zip_stream import zip_of
 
 PAGE = 100  # pictures

@@ -11,10 +11,9 @@ from pathlib import PurePosixPath
 from typing import NamedTuple, TypeVar
 
 from backend.contract import DatasetId, LoraId, LoraLabel, LoraRecord, Message, Name, RunId
-from backend.datasets.store import at_once
 from backend.errors import NotFound, StorageError
 from backend.keys import LoraKeys, RunKeys
-from backend.storage import Bucket, Stored
+from backend.storage import Bucket, Stored, at_once
 
 _KEPT = 20_000  # messages in memory, of all owners together
 _ATTEMPTS = 8  # to change a label that others change, too
