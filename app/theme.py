@@ -9,7 +9,8 @@ THEME_FOLDER = Path(__file__).parents[1] / "assets" / "theme"
 STYLESHEETS = [THEME_FOLDER / f"{name}.css" for name in ("tokens", "shell", "gradio", "parts")]
 # Each adds to what the widgets share; the later ones use the earlier.
 SCRIPTS = [
-    THEME_FOLDER / f"{name}.js" for name in ("elements", "server", "messages", "places", "light_and_dark", "keys")
+    THEME_FOLDER / f"{name}.js"
+    for name in ("elements", "server", "messages", "places", "leaving", "light_and_dark", "keys")
 ]
 FAVICON = THEME_FOLDER / "favicon.svg"
 

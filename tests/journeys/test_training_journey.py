@@ -270,9 +270,13 @@ def test_what_was_cut_is_sent_again_and_a_stop_keeps_what_has_come(page: Page, a
     expect(page.get_by_text("2 pictures added.")).to_be_visible(timeout=SHORT)
 
 
-def test_everything_is_reached_by_keyboard(page: Page, address: str) -> None:
+def test_everything_is_reached_by_keyboard(page: Page, address: str, sample_pictures: list[Path]) -> None:
+    page.goto(address)
+    page.locator("input.files").first.set_input_files(sample_pictures[:3])
+    expect(page.locator(".dropzone .note")).to_contain_text(re.compile("added|there already"), timeout=SHORT)
     page.goto(address)
     expect(page.locator(".caption-grid figure").first).to_be_visible(timeout=SHORT)
+    expect(page.locator(".checkup .verdict")).not_to_be_empty(timeout=SHORT)  # the last to come
     for _ in range(400):
         page.keyboard.press("Tab")
         if page.evaluate(

@@ -309,11 +309,9 @@ bulk.querySelector('.remove').addEventListener('click', async () => {
   tell('dataset-changed', dataset_id);
 });
 pictures.addEventListener('focusout', send);
-window.addEventListener('beforeunload', (event) => {
-  if (waiting.size || sending) {
-    send();
-    event.preventDefault();
-  }
+atelier.hold_page(() => {
+  send();
+  return Boolean(waiting.size || sending);
 });
 window.addEventListener('atelier:dataset', (event) => open(event.detail));
 window.addEventListener('atelier:dataset-changed', (event) => {

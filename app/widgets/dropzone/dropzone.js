@@ -289,9 +289,7 @@ for (const kind of ['dragover', 'drop'])
   window.addEventListener(kind, (event) => {
     if (!event.defaultPrevented) event.preventDefault();
   });
-window.addEventListener('beforeunload', (event) => {
-  if (round?.running) event.preventDefault();
-});
+atelier.hold_page(() => Boolean(round?.running));
 window.addEventListener('atelier:add-files', () => files.click());
 window.addEventListener('atelier:dataset', (event) => {
   if (!round?.running) root.classList.remove('busy'); // the sample pictures have come
