@@ -1,6 +1,7 @@
 """The `atelier` command: serve the studio, do its main job without a browser, deploy it, and say what is wrong."""
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -90,7 +91,8 @@ def doctor(
 @contextlib.contextmanager
 def _studio_machine(settings: Settings) -> Iterator[LocalMachine]:
     """What the studio runs on, stopped again at the end; SIGTERM ends it as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     machine = LocalMachine(settings)
     machine.start()
     try:
@@ -99,8 +101,15 @@ def _studio_machine(settings: Settings) -> Iterator[LocalMachine]:
         machine.stop()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Stop in good order, once. Whoever presses Ctrl-C again can't wait; nothing is lost by that either."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _stop_at_once)
     raise KeyboardInterrupt
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> None:
+    os._exit(130)
 
 
 def _free_port(host: str) -> int:
