@@ -288,7 +288,7 @@ def _content_type(key: str) -> str:
 
 
 def _hint_for(code: str) -> str:
-    if code in ("NoSuchBucket",):
+    if code == "NoSuchBucket":
         return "Create the bucket, or correct R2_LORA_BUCKET and R2_OUTPUT_BUCKET."
     if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Unauthorized"):
         return "Check R2_ACCESS_KEY_ID and R2_SECRET_ACCESS_KEY, and that the key may read and write both buckets."

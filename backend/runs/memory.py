@@ -14,9 +14,9 @@ _MOST = 5000  # runs; some 10 KB each
 class Remembered(NamedTuple):
     """The parts of a run that don't change any more."""
 
-    request: TrainingRequest | GenerationRequest
+    request: TrainingRequest | GenerationRequest | None  # None where it has just changed
     ended: RunState | None  # of an attempt that did
-    looked_at: float  # by the monotonic clock
+    looked_at: float  # by the monotonic clock, when the look began
 
 
 class Memory:
@@ -43,13 +43,16 @@ class Memory:
         return known.ended if fresh or known.ended.generation else None
 
     def keep(self, keys: RunKeys, state: RunState, looked_at: float) -> None:
-        """Remember what a look found."""
+        """Remember what a look found, unless something newer is known."""
         with self._lock:
+            known = self._remembered.get(keys)
+            if known and known.looked_at > looked_at:
+                return
             self._remembered[keys] = Remembered(state.request, state if state.ended else None, looked_at)
             if len(self._remembered) > _MOST:
                 self._remembered.pop(next(iter(self._remembered)))  # the one that was first asked for
 
     def forget(self, keys: RunKeys) -> None:
-        """Look again next time, whatever was found before."""
+        """Look again next time, whatever was found before or is being found out just now."""
         with self._lock:
-            self._remembered.pop(keys, None)
+            self._remembered[keys] = Remembered(None, None, time.monotonic())

@@ -165,7 +165,8 @@ class Runs:
         if ended := self._memory.end_of(keys):
             return ended
         remembered, looked_at = self._memory.of(keys), time.monotonic()
-        request = remembered.request if remembered and not remembered.ended else self._read_request(keys)
+        going_on = remembered.request if remembered and not remembered.ended else None
+        request = going_on or self._read_request(keys)
         if remembered and remembered.ended and remembered.request == request:
             state = remembered.ended
         else:

@@ -230,7 +230,9 @@ const apply_filter = () => {
   none.hidden = found > 0 || !figures.size;
   tell_tools();
 };
-const select = (names) => {
+const select = async (names) => {
+  // The check-up may know of pictures that came after what is shown.
+  if (names.some((sha256) => !figures.has(sha256))) await load();
   selected.clear();
   if (names.length) root.classList.add('whole');
   for (const sha256 of names) if (figures.has(sha256)) selected.add(sha256);
