@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from safetensors.numpy import save_file
 
 from tests.served import ServedStudio
@@ -15,6 +15,7 @@ from tests.served import ServedStudio
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without these, Chromium looks for updates; the page itself must not call anybody, which is tested.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+expect.set_options(timeout=20_000)  # milliseconds, on a busy machine
 
 
 @pytest.fixture(scope="module")
