@@ -16,19 +16,19 @@ import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, ReadTimeoutError
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from backend.contract import Message
 from backend.errors import NotFound, StorageError
 from backend.settings import Settings
+from backend.silence import Silence
 
 PRESIGNED_S = 2 * 3600  # whoever has the address has the object, so not for longer than a page is looked at
 # With the SDK's pauses, up to 20 s long, an outage is outlasted of some five seconds, or of two minutes and more.
 _ATTEMPTS, _PATIENT_ATTEMPTS = 5, 14
 # A page gives up after 30 s: it has to be told before that a storage is there and says nothing.
 _SILENT_S, _PATIENTLY_SILENT_S = 10, 60
-_SILENCES = 2
 _AT_ONCE = 16  # requests
 _TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 _CONTENT_TYPES = {
@@ -259,15 +259,9 @@ class Storage:
             ),
         )
         if not patient:
-            client.meta.events.register_first("needs-retry.s3", _give_up_on_silence)
+            Silence(client, settings.r2_lora_bucket)
         self.loras = Bucket(client, settings.r2_lora_bucket)
         self.outputs = Bucket(client, settings.r2_output_bucket)
-
-
-def _give_up_on_silence(attempts: int, caught_exception: Exception | None, **_: Any) -> None:
-    """Raise what the SDK would try again: each attempt at what hangs takes its time, where a refusal takes none."""
-    if attempts >= _SILENCES and isinstance(caught_exception, (ConnectTimeoutError, ReadTimeoutError)):
-        raise caught_exception
 
 
 class _AlreadyThere(Exception):

@@ -131,7 +131,7 @@ const checkpoint_section = () => {
             'tr',
             {},
             make('th', { scope: 'col', text: 'Checkpoint' }),
-            ...prompts.map((prompt) => make('th', { scope: 'col', text: prompt })),
+            ...prompts.map((prompt) => make('th', { scope: 'col', title: prompt }, make('span', { text: prompt }))),
           ),
         ),
         make('tbody', {}, ...steps.map((step) => checkpoint_row(step, prompts))),
