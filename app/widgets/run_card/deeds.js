@@ -71,8 +71,8 @@ const run_deeds = (card, page) => {
     if (run.status !== 'failed') return [go_on('primary')];
     // What its settings brought about comes again with them.
     return run.settings_at_fault
-      ? [go_on(''), button('Change settings…', clone, 'primary')]
-      : [button('Change settings…', clone), go_on('primary')];
+      ? [go_on(''), button('Edit and retry…', clone, 'primary')]
+      : [button('Edit and retry…', clone), go_on('primary')];
   };
   // What to do about a problem stands beside it. Drawn again, a button would lose the focus.
   const show_actions = (run) => {

@@ -73,7 +73,7 @@ const progress_view = (card, curve) => {
       figure('Step', run.step.toLocaleString(), { after: `of ${run.steps.toLocaleString()}` }),
       going
         ? figure('Time left', known(left) ? in_about(left) : '–', { before: left >= 1 ? 'about' : '' })
-        : figure('Time taken', duration(total)),
+        : total > 0 && figure('Time taken', duration(total)),
       worth(pace) && figure('Per step', known(pace) ? pace_of(pace) : '–'),
       worth(loss) && figure(known(smoothed) ? 'Loss, smoothed' : 'Loss', known(loss) ? loss.toFixed(4) : '–'),
       worth(learning_rate) && figure('Learning rate', rate(learning_rate)),

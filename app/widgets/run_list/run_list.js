@@ -5,7 +5,8 @@ const root = element.querySelector('.run-list'),
 const GOING = ['queued', 'running', 'cancelling'];
 let version = '',
   runs = [],
-  chosen = parameters().get('run') || '';
+  chosen = parameters().get('run') || '',
+  brought_up = ''; // the run whose row was scrolled to: it may lie far down
 
 const row = (run) => {
   const going = GOING.includes(run.status),
@@ -33,6 +34,11 @@ const paint = () => {
   const focused = list.contains(document.activeElement) ? document.activeElement.dataset.run : null;
   list.replaceChildren(...runs.map(row));
   if (focused) list.querySelector(`[data-run="${focused}"]`)?.focus();
+  const current = brought_up === chosen ? null : list.querySelector('[aria-current=true]');
+  if (current) {
+    brought_up = chosen;
+    current.scrollIntoView({ block: 'nearest' });
+  }
   // Until the first answer nobody knows: what is being opened beside the list is seen meanwhile.
   const none_yet = version !== '' && runs.length === 0;
   empty.hidden = !none_yet;
