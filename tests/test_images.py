@@ -42,7 +42,7 @@ def test_the_app_image_starts_the_studio(tmp_path: Path) -> None:
                 "/login", data={"password": "a password of this test"}, headers={"sec-fetch-site": "same-origin"}
             )
             page = client.get("/", headers={"accept": "text/html"})
-            assert "Try it with the sample pictures" in page.text
+            assert "Try the sample pictures" in page.text
             assert client.get("/api/runs").json()["runs"] == []
 
 

@@ -275,4 +275,4 @@ async def _publish(report: Report, changes: Changes, storage: Storage) -> None:
 def _kept(report: Report) -> str:
     if not report.checkpoints:
         return ""
-    return f"The checkpoint of step {report.checkpoints[-1].step} is kept; Resume goes on from it."
+    return f"The checkpoint at step {report.checkpoints[-1].step} is kept; Resume continues from it."

@@ -129,7 +129,7 @@ class SetupHandlers:
         try:
             owner = owner_of(request)
             if not dataset_id:
-                raise InvalidRequest("There are no pictures to train on yet.", "Add some, or take the sample pictures.")
+                raise InvalidRequest("There are no pictures to train on yet.", "Add some, or try the sample pictures.")
             wishes = wishes_of(values, self._studio.estimates) | {"lora_name": lora_name, "trigger_word": trigger_word}
             run_id = self._studio.training.start(owner, dataset_id_in(dataset_id), base_model, **wishes)
         except Exception as error:

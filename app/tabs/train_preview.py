@@ -77,5 +77,9 @@ class PreviewHandlers:
 def _in_words(estimate: Estimate) -> str:
     price = f" and ${estimate.dollars:.2f}" if estimate.dollars is not None else ""
     trainings = "training" if estimate.past_runs == 1 else f"{estimate.past_runs} trainings"
-    basis = f"Going by your last {trainings} like it." if estimate.past_runs else "A guess until one like it is done."
+    basis = (
+        f"Based on your last {trainings} like this."
+        if estimate.past_runs
+        else "A rough guess, until you have trained one like this."
+    )
     return f"**About {length_of_time(estimate.seconds)}{price}**\n\n{basis}"

@@ -17,14 +17,14 @@ from app.tabs.train_preview import RECOMMENDED, SETTINGS, PreviewHandlers
 from app.widgets.message import message
 from backend.studio import Studio
 
-_SWITCH = [("As the GPU's memory needs", "auto"), ("On", "on"), ("Off", "off")]
+_SWITCH = [("Automatic, by GPU memory", "auto"), ("On", "on"), ("Off", "off")]
 _BY_MEMORY = {
-    "ema": "EMA, a running mean of the weights",
+    "ema": "EMA (average of recent weights)",
     "low_vram": "Low VRAM",
     "quantize": "Quantise the base model to 8 bits",
     "cache_text_embeddings": "Encode captions once",
 }
-_CONFIG_NOTE = "As a GPU of 24 GB would be given it; only the memory savings change with the GPU."
+_CONFIG_NOTE = "For a GPU with 24 GB. On others only the settings that save memory differ."
 
 
 class SetupPanel(NamedTuple):
@@ -55,9 +55,12 @@ def build(studio: Studio) -> SetupPanel:
     pictures = gr.Number(0, precision=0, visible=False)
     advised = [gr.Number(number, precision=0, visible=False) for number in first.advised]  # steps and rank
     with gr.Group():
-        name = gr.Textbox(label="Name", placeholder="What the LoRA is called", max_lines=1)
+        name = gr.Textbox(label="Name", placeholder="What to call the LoRA", max_lines=1)
         trigger = gr.Textbox(
-            label="Trigger word", placeholder="zorbot", info="Calls what was learnt, in a prompt.", max_lines=1
+            label="Trigger word",
+            placeholder="zorbot",
+            info="A made-up word. In a prompt, it brings up what was learnt.",
+            max_lines=1,
         )
     with gr.Group():
         base_model = base_model_dropdown(studio.base_models.values(), spec.id)
@@ -85,22 +88,24 @@ def build(studio: Studio) -> SetupPanel:
         sample_prompts = gr.Textbox(
             "\n".join(spec.sample_prompts),
             label="Drawn before training and at every checkpoint",
-            info="One a line, at most 8. [trigger] stands for the trigger word.",
+            info="One per line, at most 8. [trigger] stands for the trigger word.",
             lines=3,
             max_lines=8,
             elem_id="sample-prompts",
         )
     with gr.Accordion("Limits", open=False):
-        max_minutes = gr.Number(0, label="Stop after", info="Minutes; the last step is kept. 0: no limit.", minimum=0)
+        max_minutes = gr.Number(
+            0, label="Stop after", info="Minutes. The last step is kept. 0 means no limit.", minimum=0
+        )
         max_dollars = gr.Number(
-            0, label="Stop at", info="Dollars, by the GPU's price an hour. 0: no limit.", minimum=0, visible=is_paid
+            0, label="Stop at", info="Dollars, at the GPU's hourly price. 0 means no limit.", minimum=0, visible=is_paid
         )
     with gr.Accordion("Advanced", open=False):
         advanced = _advanced(values, on_gpu=is_paid)
         with gr.Accordion("ai-toolkit config", open=False) as config_shown:
             config = gr.Textbox(
                 info=_CONFIG_NOTE if is_paid else f"{_CONFIG_NOTE} This computer trains with the same settings itself.",
-                label="What ai-toolkit is told",
+                label="What ai-toolkit will run",
                 lines=12,
                 max_lines=24,
                 interactive=False,
@@ -155,7 +160,7 @@ def build(studio: Studio) -> SetupPanel:
 def _advanced(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:
     with gr.Row():
         alpha = gr.Number(
-            values["alpha"], label="Alpha", info="0: as the rank.", precision=0, min_width=110, minimum=0, maximum=256
+            values["alpha"], label="Alpha", info="0: same as rank.", precision=0, min_width=110, minimum=0, maximum=256
         )
         save_every = gr.Number(
             values["save_every"], label="Save every", info="Steps.", precision=0, min_width=110, minimum=1
@@ -166,7 +171,7 @@ def _advanced(values: dict[str, Any], *, on_gpu: bool) -> dict[str, Any]:
         values["caption_dropout"],
         step=0.01,
         label="Caption dropout",
-        info="Pictures shown without their caption.",
+        info="Share of the pictures shown without their caption.",
         buttons=[],
         interactive=True,
     )

@@ -6,6 +6,7 @@ from app.views import Problem, View, Views, problem_of, version_of, version_of_r
 from backend.contract import (
     BaseModelSpec,
     Checkpoint,
+    FailureKind,
     PhaseTime,
     Sample,
     TrainingRequest,
@@ -14,6 +15,8 @@ from backend.contract import (
 )
 from backend.media import Media
 from backend.runs.state import RunState, RunStatus
+
+_BY_SETTINGS: frozenset[FailureKind] = frozenset({"invalid request", "out of memory"})
 
 
 class RunRow(View):
@@ -76,6 +79,7 @@ class TrainingView(RunRow):
     samples: list[SampleView]
     checkpoints: list[CheckpointView]
     problem: Problem | None
+    settings_at_fault: bool  # whether another try with the same settings would fail the same way
     lora: LoraFile | None
     price_per_hour: float | None
     takes_wishes: bool  # whether it saves and samples in between when it is asked to
@@ -112,7 +116,7 @@ class TrainingViews(Views):
             settings=_shown_settings(settings, request.max_minutes),
             saves_every=settings.save_every if settings else None,
             has_config=bool(spec and spec.ai_toolkit),
-            message=told.message if told else "",
+            message=told.message if told and state.job_at_work else "",
             unsure=state.unsure,
             phases=list(story.phases) if story else [],
             loss=told.loss if told else None,
@@ -122,6 +126,7 @@ class TrainingViews(Views):
             samples=[self._sample(sample) for sample in (story.samples if story else [])],
             checkpoints=[self._checkpoint(request, each) for each in (story.checkpoints if story else [])],
             problem=problem_of(state),
+            settings_at_fault=bool(state.failure and state.failure.kind in _BY_SETTINGS),
             lora=self._lora_file(request, state),
             price_per_hour=self._gpu_price,
             takes_wishes=bool(told and told.takes_wishes and state.status == "running"),
@@ -131,6 +136,8 @@ class TrainingViews(Views):
         request, told = _training(state), state.progress
         ended = state.training or state.failure
         samples = (ended or told).samples if (ended or told) else []  # type: ignore[union-attr]
+        # What was said of an attempt before this one is no news of how it goes.
+        going = told if told and not state.ended and told.attempt == request.attempt else None
         settings = self._training_settings(state)
         steps = settings.steps if settings else told.steps if told else 0
         return {
@@ -140,10 +147,10 @@ class TrainingViews(Views):
             "name": request.lora_name,
             "base_model": self._base_model_name(request.base_model_id),
             "submitted_at": state.submitted_at,
-            "phase": told.phase if told and not state.ended else "",
+            "phase": going.phase if going else "",
             "step": _step(state),
             "steps": steps,
-            "seconds_left": told.seconds_left if told and not state.ended else None,
+            "seconds_left": going.seconds_left if going else None,
             "thumb": self._media.url("loras", samples[-1].key) if samples else "",
         }
 

@@ -23,8 +23,8 @@ _ASKED = (
     "its pose or arrangement, the background and the light. Begin with the thing itself. No opening words such as "
     "'The image shows', no guesses, no quotation marks."
 )
-_MISSING = "Set HF_TOKEN to a token that may call inference providers, and start the studio again."
-_PUBLIC = "A studio that is open to everybody writes none on its owner's account."
+_MISSING = "Set HF_TOKEN to a Hugging Face token that may call Inference Providers, and restart the studio."
+_PUBLIC = "Auto-captions are off in a public studio, as each would be billed to its owner."
 
 
 class Captioner:
@@ -52,7 +52,7 @@ class Captioner:
         Raises InvalidRequest when something is missing, HubError when the model says no or nothing.
         """
         if self.missing:
-            raise InvalidRequest("Nothing can be captioned yet.", self.missing)
+            raise InvalidRequest("This picture can't be captioned here.", self.missing)
         data = self._datasets.picture(owner, dataset_id, picture)
         text = clean_caption(self._describe(data).strip().strip('"').strip())
         if not text:
@@ -85,16 +85,16 @@ def _small(data: bytes) -> bytes:
         return buffer.getvalue()
 
 
-_NO_LEAVE = ("Hugging Face doesn't accept HF_TOKEN for this.", "Make one that may call inference providers.")
+_NO_LEAVE = ("Hugging Face doesn't accept HF_TOKEN for this.", "Make a token that may call Inference Providers.")
 _NO_SUCH = ("{model} can't describe pictures there.", "Set ATELIER_CAPTION_MODEL to another.")
 _REFUSALS = {
     400: _NO_SUCH,
     401: _NO_LEAVE,
-    402: ("The Hugging Face account has no credits left for inference.", "Add some, or wait."),
+    402: ("The Hugging Face account has no inference credits left.", "Add some, or wait for next month's."),
     403: _NO_LEAVE,
     404: _NO_SUCH,
     422: _NO_SUCH,
-    429: ("{model} is asked too often just now.", "Wait a minute and go on."),
+    429: ("{model} is too busy just now.", "Wait a minute, then continue."),
 }
 
 

@@ -51,7 +51,7 @@ def tokens_in(text: str) -> int:
 
 def _few(images: list[DatasetImage]) -> Iterator[Finding]:
     if len(images) < FEW:
-        detail = f"Ten to thirty teach more than {len(images)}: other angles, light and backgrounds."
+        detail = "Ten to thirty work best: vary the angle, the light and the background."
         yield _add("warns", _counted(len(images), "Only one picture", "Only {} pictures"), detail)
 
 
@@ -59,7 +59,9 @@ def _small(images: list[DatasetImage], resolution: int) -> Iterator[Finding]:
     found = [image.sha256 for image in images if image.width * image.height < _ENLARGED * resolution**2]
     if found:
         title = _counted(len(found), "One picture is small", "{} pictures are small")
-        detail = f"Less than {resolution} × {resolution} pixels leaves little to learn from. Use larger ones."
+        detail = (
+            f"Below {resolution} × {resolution} pixels there is little detail to learn. Use larger ones if you can."
+        )
         yield Finding(level="warns", title=title, detail=detail, pictures=found, button=_show(found))
 
 
@@ -67,7 +69,7 @@ def _blurred(images: list[DatasetImage]) -> Iterator[Finding]:
     found = [image.sha256 for image in images if image.sharpness is not None and image.sharpness < BLURRED]
     if found:
         title = _counted(len(found), "One picture looks blurred", "{} pictures look blurred")
-        detail = "What is blurred is learnt as blur."
+        detail = "The LoRA would learn the blur as well."
         yield Finding(level="warns", title=title, detail=detail, pictures=found, button=_show(found))
 
 
@@ -78,7 +80,7 @@ def _copies(images: list[DatasetImage]) -> Iterator[Finding]:
     found = [name for group in groups for name in sorted(group, key=lambda name: -pixels[name])[1:]]
     if found:
         title = _counted(len(found), "One picture is nearly a copy", "{} pictures are nearly copies")
-        detail = "What is there twice is learnt twice as hard. The largest of each is left out of the selection."
+        detail = "What is there twice counts twice. This selects all but the largest of each."
         button = _counted(len(found), "Select it", "Select the copies")
         yield Finding(level="warns", title=title, detail=detail, pictures=found, button=button)
 
@@ -88,11 +90,15 @@ def _captions(images: list[DatasetImage], trigger_word: str) -> Iterator[Finding
     written = {image.sha256: image.caption for image in images if image.caption.strip()}
     if empty:
         title = _counted(len(empty), "One picture has no caption", "{} pictures have no caption")
-        detail = "They are trained on with the trigger word alone." if trigger_word else "Nothing would call them up."
+        detail = (
+            "The trigger word alone will stand for them."
+            if trigger_word
+            else "No prompt could call up what is on them."
+        )
         level: Level = "hints" if trigger_word else "warns"
         yield Finding(level=level, title=title, detail=detail, pictures=empty, button=_show(empty))
     if len(written) > 2 and len(set(written.values())) == 1:
-        detail = "Say what differs from picture to picture; what all captions share is not told apart."
+        detail = "Describe what differs from picture to picture, so that it isn’t learnt as part of the subject."
         yield Finding(level="warns", title="All captions are the same", detail=detail, pictures=list(written))
     without = [name for name, caption in written.items() if not _names(caption, trigger_word)]
     if trigger_word and without:
@@ -100,10 +106,10 @@ def _captions(images: list[DatasetImage], trigger_word: str) -> Iterator[Finding
         yield Finding(
             level="hints",
             title=title,
-            detail=f"Training puts “{trigger_word}” in front of them. Written here, it can stand where it belongs.",
+            detail=f"Training puts “{trigger_word}” in front of them anyway. Written here, you choose where it stands.",
             pictures=without,
             remedy="captions",
-            button=f"Put “{trigger_word}” in front",
+            button=f"Add “{trigger_word}” in front",
             captions={name: f"{trigger_word}, {written[name]}" for name in without},
         )
 
@@ -115,10 +121,10 @@ def _too_long(images: list[DatasetImage], spec: BaseModelSpec) -> Iterator[Findi
         yield Finding(
             level="warns",
             title=_counted(len(found), "One caption is too long", "{} captions are too long"),
-            detail=f"{spec.name} reads about {most} tokens, or {most * 3 // 4} words; the rest is not seen.",
+            detail=f"{spec.name} reads about {most} tokens, or {most * 3 // 4} words, and ignores the rest.",
             pictures=list(found),
             remedy="captions",
-            button="Cut them there",
+            button=_counted(len(found), "Shorten it", "Shorten them"),
             captions=found,
         )
 

@@ -90,8 +90,10 @@ class Outcomes:
         if was_cancelled:
             return cancelled(known)
         if known.progress:
-            return failed(known, "lost", "The worker went silent and RunPod has forgotten the job.", "Press Resume.")
-        return failed(known, "lost", "The run never reached RunPod.", "Press Retry.")
+            return failed(
+                known, "lost", "The worker went silent, and RunPod no longer knows the job.", "Start it again."
+            )
+        return failed(known, "lost", "The run never reached RunPod.", "Start it again.")
 
     def _end_without_record(self, known: RunState, job: Job) -> RunState:
         """The state of a job that ended and left nothing in storage."""
@@ -103,6 +105,8 @@ class Outcomes:
                 return cancelled(known)
             case "TIMED_OUT":
                 hours = (known.paid_seconds or may_take(known.request)) / 3600
-                return failed(known, "failed", f"RunPod stopped the job after {hours:.1f} h.", "Press Resume to go on.")
+                return failed(
+                    known, "failed", f"RunPod stopped the job after {hours:.1f} h.", "Start it again to continue."
+                )
             case _:
-                return failed(known, "failed", job.error or "The worker ended without a result.", "Press Retry.")
+                return failed(known, "failed", job.error or "The worker ended without a result.", "Start it again.")

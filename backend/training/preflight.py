@@ -76,12 +76,15 @@ class Preflight:
 
     def _trainable(self, spec: BaseModelSpec, settings: TrainingSettings) -> None:
         check_trainable(spec, settings, self._engine)
+        # A GPU holds the model in its own memory, and says itself when that is too small. Without one the computer
+        # holds it whole, as only ai-toolkit can load a model in parts and in 8 bits.
+        if not self._local or self._engine != "diffusers" or shutil.which("nvidia-smi"):
+            return
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        # Only ai-toolkit can load a model in parts and in 8 bits.
-        if self._local and self._engine == "diffusers" and spec.weights.bytes > memory:
+        if spec.weights.bytes > memory:
             raise InvalidRequest(
                 f"{spec.name} takes {spec.weights.bytes / 1e9:.0f} GB of memory to train; this computer has "
-                f"{memory / 1e9:.0f} GB.",
+                f"{memory / 1e9:.0f} GB, and no NVIDIA GPU.",
                 "Choose a smaller base model, or train on RunPod: the README says how.",
             )
 

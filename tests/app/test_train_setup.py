@@ -44,7 +44,7 @@ def named(updates: tuple[Any, ...]) -> dict[str, Any]:
 def test_a_training_needs_pictures(quiet_studio: Studio) -> None:
     said = start(SetupHandlers(quiet_studio), "")
 
-    assert said == "There are no pictures to train on yet. Add some, or take the sample pictures."
+    assert said == "There are no pictures to train on yet. Add some, or try the sample pictures."
 
 
 def test_a_bad_value_is_named_by_its_label(quiet_studio: Studio) -> None:
@@ -122,13 +122,13 @@ def test_the_config_follows_the_form_and_says_what_is_wrong(quiet_studio: Studio
 def test_a_forecast_goes_by_the_past_and_else_is_called_a_guess(quiet_studio: Studio, past: Past) -> None:
     handlers = PreviewHandlers(quiet_studio)
     guess = handlers.forecast(Visit(), BASE_MODEL, *values(resolution=[64], steps=300))
-    assert guess == "**About 20 s**\n\nA guess until one like it is done."
+    assert guess == "**About 20 s**\n\nA rough guess, until you have trained one like this."
 
     wishes = {"resolution": [64], "batch_size": 1, "prior_preservation": False}
     keys = past.training("Timed", wishes)
     past.finish(keys, 100, {"queued": 1000.0, "starting": 10.0, "training": 50.0, "sampling": 20.0})
     said = handlers.forecast(Visit(), BASE_MODEL, *values(resolution=[64], steps=300))
-    assert said == "**About 3 min**\n\nGoing by your last training like it."
+    assert said == "**About 3 min**\n\nBased on your last training like this."
     assert handlers.forecast(Visit(), BASE_MODEL, *values(steps=0)) == ""
 
 

@@ -91,7 +91,7 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
     expect(notice).to_contain_text("training endpoint does not answer", timeout=SHORT)
     # What the worker stores is still to be seen: it doesn't go by way of RunPod.
     goes_on(step.inner_text())
-    expect(card.locator(".chip")).to_have_text("Running")
+    expect(card.locator(".chip")).to_have_text("Training")
     space.runpod.mend()
     expect(notice).to_have_text("", timeout=SHORT)
 

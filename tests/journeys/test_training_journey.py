@@ -116,7 +116,7 @@ def test_a_messy_folder_becomes_a_lora(page: Page, address: str, mess: Path) -> 
     page.goto(address)
     expect(page.get_by_role("button", name="Choose files")).to_be_visible(timeout=SHORT)
     drop(page, mess)
-    said = "32 pictures added, 3 there already, 14 captions, 9 not taken."
+    said = "32 pictures added, 3 already there, 14 captions, 9 not taken."
     expect(page.get_by_text(said)).to_be_visible(timeout=LONG)
     refused = page.get_by_label("Files that were not taken")
     for name in ("cut off.jpg", "empty.png", "words.png", "zeros.webp", "notes.pdf", "program.exe", "archive.zip",
@@ -141,10 +141,10 @@ def look_over(page: Page) -> None:
     expect(without).to_be_visible(timeout=SHORT)
     page.get_by_role("listitem").filter(has=without).get_by_role("button", name="Show them").click()
     expect(page.get_by_text("18 selected")).to_be_visible()
-    page.get_by_text("Change captions…").click()
+    page.get_by_text("Edit captions…").click()
     page.get_by_text("Set all", exact=True).click()
     page.get_by_label("Text", exact=True).fill("noise all over")
-    page.get_by_role("button", name="Change", exact=True).click()
+    page.get_by_role("button", name="Apply", exact=True).click()
     expect(page.get_by_text("All changes saved")).to_be_visible(timeout=SHORT)
     expect(without).to_have_count(0, timeout=SHORT)
 
@@ -161,7 +161,7 @@ def look_over(page: Page) -> None:
     expect(page.get_by_label("Caption for Holiday/14.webp")).to_have_value("noise, looked at closely")
 
     page.get_by_label("Trigger word").fill("n0ise")
-    fix = page.get_by_role("button", name="Put “n0ise” in front")
+    fix = page.get_by_role("button", name="Add “n0ise” in front")
     fix.click(timeout=SHORT)
     expect(page.get_by_label("Caption for Holiday/00.jpg")).to_have_value("n0ise, noise, number 0")
     expect(fix).to_have_count(0, timeout=SHORT)
@@ -206,14 +206,14 @@ def train(page: Page) -> None:
 
 def what_else_can_be_done(page: Page, address: str) -> None:
     """It is trained on, begun anew with its settings, compared, and deleted; its LoRA stays."""
-    card, more = page.locator(".run-card"), page.get_by_label("What else can be done")
+    card, more = page.locator(".run-card"), page.get_by_label("More actions")
     use = card.get_by_role("button", name="Use in Generate")
     more.click()
-    card.get_by_role("button", name="Train on…").click()
-    further = page.get_by_role("dialog", name="Train on")
-    further.get_by_label("Further steps").fill("10")
+    card.get_by_role("button", name="Train for longer…").click()
+    further = page.get_by_role("dialog", name="Train for longer")
+    further.get_by_label("More steps").fill("10")
     expect(further).to_contain_text("from step 40 to 50")
-    further.get_by_role("button", name="Train on").click()
+    further.get_by_role("button", name="Continue training").click()
     expect(card.locator(".figures")).to_contain_text("50 of 50", timeout=LONG)
     expect(use).to_be_visible(timeout=LONG)
 
@@ -231,7 +231,7 @@ def what_else_can_be_done(page: Page, address: str) -> None:
     expect(use).to_be_visible(timeout=SHORT)
     more.click()
     card.get_by_role("button", name="Delete…").click()
-    page.get_by_role("dialog").get_by_role("button", name="Delete it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="No trainings yet")).to_be_visible(timeout=SHORT)
     page.goto(f"{address}/?tab=loras")
     expect(page.get_by_role("button", name="Open Noise")).to_be_visible(timeout=SHORT)
@@ -263,7 +263,7 @@ def test_what_was_cut_is_sent_again_and_a_stop_keeps_what_has_come(page: Page, a
     drop(page, *pictures)
     expect(page.get_by_text("4 of 6 files sent")).to_be_visible(timeout=SHORT)
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_text(re.compile(r"Stopped: 0 pictures added, 4 there already"))).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text(re.compile(r"Stopped: 0 pictures added, 4 already there"))).to_be_visible(timeout=SHORT)
     assert len(held) == 2
     page.unroute(FILES)
     page.get_by_role("button", name="Send these again").click()
@@ -273,7 +273,7 @@ def test_what_was_cut_is_sent_again_and_a_stop_keeps_what_has_come(page: Page, a
 def test_everything_is_reached_by_keyboard(page: Page, address: str, sample_pictures: list[Path]) -> None:
     page.goto(address)
     page.locator("input.files").first.set_input_files(sample_pictures[:3])
-    expect(page.locator(".dropzone .note")).to_contain_text(re.compile("added|there already"), timeout=SHORT)
+    expect(page.locator(".dropzone .note")).to_contain_text(re.compile("added|already there"), timeout=SHORT)
     page.goto(address)
     expect(page.locator(".caption-grid figure").first).to_be_visible(timeout=SHORT)
     expect(page.locator(".checkup .verdict")).not_to_be_empty(timeout=SHORT)  # the last to come

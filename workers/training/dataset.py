@@ -175,7 +175,7 @@ def _check_refused(refused: list[Refusal], any_left: bool, name: str) -> None:
         return
     listed = " ".join(_sentence(refusal) for refusal in (pictures or refused)[:NAMED])
     more = f" And {len(pictures) - NAMED} more." if len(pictures) > NAMED else ""
-    raise DatasetRejected(f"{name} can't be trained on. {listed}{more}", "Mend or remove them and send it again.")
+    raise DatasetRejected(f"{name} can't be trained on. {listed}{more}", "Replace or remove them, then start again.")
 
 
 def _sentence(refusal: Refusal) -> str:

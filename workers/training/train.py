@@ -113,7 +113,7 @@ def downloading(name: str, done: int, total: int) -> str:
 
 def _take_over(run: Run[TrainingRequest], earlier: Earlier | None) -> None:
     if earlier:
-        run.report.log(f"goes on behind step {earlier.point.step}")
+        run.report.log(f"continues from step {earlier.point.step}")
         run.report.resume(earlier.point.step, earlier.checkpoints, earlier.samples, run.storage)
     else:
         run.report.resume(0, [], [], run.storage)

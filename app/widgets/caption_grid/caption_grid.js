@@ -300,7 +300,8 @@ bulk.querySelector('.no-one').addEventListener('click', () => select([]));
 bulk.querySelector('.remove').addEventListener('click', async () => {
   const names = [...selected],
     title = `Remove ${plural(names.length, 'picture')}?`;
-  const text = 'They go from this dataset with their captions. Trainings that used them keep them.';
+  const text =
+    'They are removed from this dataset together with their captions. Trainings that used them keep their copies.';
   if (!(await confirm({ title, text, yes: 'Remove' }))) return;
   try {
     await post(`/api/datasets/${dataset_id}/remove`, { pictures: names });

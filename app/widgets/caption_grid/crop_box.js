@@ -1,6 +1,6 @@
 // A crop drawn over a picture that takes up so much, in per cent, of the middle of what it is drawn on.
 const crop_box = (crop, { across = 100, down = 100 } = {}) => {
-  const lost = crop.lost >= 0.005 ? ` · ${Math.round(100 * crop.lost)} % cut off` : '';
+  const lost = crop.lost >= 0.005 ? ` · ${Math.round(100 * crop.lost)}% cut off` : '';
   const box = atelier.make(
     'span',
     { class: 'crop' },

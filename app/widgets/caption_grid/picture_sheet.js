@@ -5,6 +5,7 @@ const picture_sheet = ({ shown, figures, captions, write, crops }) => {
     const image = make('img', { alt: '' }),
       picture = make('div', { class: 'whole-picture' }, image);
     const text = make('textarea', {
+      class: 'entry',
       rows: 3,
       maxlength: 2000,
       spellcheck: 'false',
@@ -27,8 +28,8 @@ const picture_sheet = ({ shown, figures, captions, write, crops }) => {
         text: arrow,
         onclick: () => go(by),
       });
-    const back = step('The picture before', '←', -1),
-      on = step('The next picture', '→', 1);
+    const back = step('Previous picture', '←', -1),
+      on = step('Next picture', '→', 1);
 
     const draw = () => {
       const { called, width, height } = figures.get(sha256).dataset,
@@ -69,7 +70,7 @@ const picture_sheet = ({ shown, figures, captions, write, crops }) => {
         back,
         on,
         place,
-        make('small', { class: 'keys', text: 'Enter: the next picture' }),
+        make('small', { class: 'keys', text: 'Enter for the next picture' }),
         make('button', { type: 'button', class: 'button primary', text: 'Close', onclick: () => dialog.close() }),
       ),
     );

@@ -34,13 +34,10 @@ const changes = () =>
 
 const show = () => {
   find.hidden = what() !== 'replace';
-  text.placeholder = what() === 'replace' ? 'Replace with' : what() === 'set' ? 'The caption of all' : 'Text';
-  const whose = selected
-    ? 'of the selected pictures'
-    : chosen.length === captions.size
-      ? 'of all pictures'
-      : 'of the pictures shown';
-  scope.textContent = `Would change ${plural(Object.keys(changes()).length)} ${whose}.`;
+  text.placeholder = what() === 'replace' ? 'Replace with' : what() === 'set' ? 'One caption for all' : 'Text';
+  const whose = selected ? ' selected' : chosen.length === captions.size ? '' : ' shown',
+    changed = Object.keys(changes()).length;
+  scope.textContent = `Changes ${changed.toLocaleString()} of ${chosen.length.toLocaleString()}${whose}.`;
 };
 
 // Of the pictures that are chosen, those that nobody has described.
@@ -54,13 +51,13 @@ form.addEventListener('submit', (event) => {
   const changed = changes(),
     count = Object.keys(changed).length;
   if (count) tell('apply-captions', { captions: changed, said: `${plural(count)} changed.` });
-  else toast('No caption would change.');
+  else toast('There is nothing to change.');
 });
 undo.addEventListener('click', () => {
   const before = undone.pop();
   // A picture may be gone by now.
   const back = Object.fromEntries(Object.entries(before).filter(([sha256]) => captions.has(sha256)));
-  tell('apply-captions', { captions: back, said: 'Undone.', is_undo: true });
+  tell('apply-captions', { captions: back, said: 'Change undone.', is_undo: true });
   undo.hidden = !undone.length;
 });
 window.addEventListener('atelier:captions', (event) => {

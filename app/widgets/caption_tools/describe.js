@@ -4,14 +4,11 @@ const describe_pictures = (root, { model, where, missing }) => {
     meter = root.querySelector('.describing .meter'),
     told = root.querySelector('.told');
   const AT_ONCE = 3;
+  const pictures = (count) => (count === 1 ? '1 picture' : `${count.toLocaleString()} pictures`);
   let round = null; // {dataset_id, names, done, described, problem, stopped}
 
   const show = (empty) => {
-    button.textContent = round
-      ? round.stopped
-        ? 'Stopping…'
-        : 'Stop'
-      : `Describe ${empty.toLocaleString()} without a caption`;
+    button.textContent = round ? (round.stopped ? 'Stopping…' : 'Stop') : `Auto-caption ${pictures(empty)}`;
     button.hidden = !round && !empty;
     button.disabled = Boolean(round?.stopped);
     meter.hidden = !round;
@@ -19,7 +16,7 @@ const describe_pictures = (root, { model, where, missing }) => {
     meter.setAttribute('aria-valuemax', round.names.length);
     meter.setAttribute('aria-valuenow', round.done);
     meter.firstElementChild.style.width = `${(100 * round.done) / round.names.length}%`;
-    told.textContent = `${round.done.toLocaleString()} of ${round.names.length.toLocaleString()} described by ${model}`;
+    told.textContent = `${round.done.toLocaleString()} of ${round.names.length.toLocaleString()} captioned by ${model}`;
   };
   const describe_one = async (id, picture) => {
     try {
@@ -39,13 +36,12 @@ const describe_pictures = (root, { model, where, missing }) => {
       told.textContent = missing;
       return;
     }
-    const count = names.length === 1 ? '1 picture' : `${names.length.toLocaleString()} pictures`;
-    const text = `They are sent to ${where}, where ${model} describes them; that may cost credits. Captions that are written stay as they are.`;
+    const text = `They are sent to ${where}, where ${model} describes them; this may use up credits. Captions you already have stay as they are.`;
     if (
       !(await atelier.confirm({
-        title: `Describe ${count}?`,
+        title: `Auto-caption ${pictures(names.length)}?`,
         text,
-        yes: 'Describe them',
+        yes: 'Auto-caption',
         no: 'Not now',
         danger: false,
       }))
@@ -64,7 +60,7 @@ const describe_pictures = (root, { model, where, missing }) => {
     const { problem, described } = round;
     round = null;
     told.textContent =
-      problem || `${Object.keys(described).length.toLocaleString()} described by ${model}. Read them over.`;
+      problem || `${pictures(Object.keys(described).length)} captioned by ${model}. Worth a read-through.`;
     show(count_empty());
   };
 

@@ -10,6 +10,7 @@ let datasets = [],
   chosen = NEW,
   counted = 0;
 
+const pictures_in = (count) => (count === 1 ? '1 picture' : `${count.toLocaleString()} pictures`);
 const one = () => datasets.find((each) => each.dataset_id === chosen);
 const address = (what = '') => `/api/datasets/${chosen}${what}`;
 
@@ -18,7 +19,7 @@ const draw = () => {
   select.replaceChildren(
     make('option', { value: NEW, text: 'New dataset…' }),
     ...datasets.map((each) =>
-      make('option', { value: each.dataset_id, text: `${each.name} · ${each.pictures.toLocaleString()}` }),
+      make('option', { value: each.dataset_id, text: `${each.name} · ${pictures_in(each.pictures)}` }),
     ),
   );
   select.value = chosen;
@@ -71,15 +72,14 @@ root.querySelector('.duplicate').addEventListener('click', () =>
 root.querySelector('.delete').addEventListener('click', () =>
   attempt(async () => {
     const removal = await get(address('/removal'));
-    const pictures = removal.pictures === 1 ? '1 picture' : `${removal.pictures.toLocaleString()} pictures`;
     const runs =
       removal.runs === 1
         ? ' One training used it and keeps the pictures it used.'
         : removal.runs
           ? ` ${removal.runs} trainings used it and keep the pictures they used.`
           : '';
-    const text = `This removes ${pictures} (${bytes(removal.bytes)}) and their captions for good.${runs}`;
-    if (!(await confirm({ title: `Delete “${one().name}”?`, text, yes: 'Delete it' }))) return;
+    const text = `This deletes ${pictures_in(removal.pictures)} (${bytes(removal.bytes)}) and their captions for good.${runs}`;
+    if (!(await confirm({ title: `Delete “${one().name}”?`, text, yes: 'Delete' }))) return;
     await post(address('/delete'));
     chosen = NEW;
     await list();

@@ -15,7 +15,7 @@ let round = null; // what is being sent: {dataset_id, bytes, sent, added, merged
 const reason_against = ({ path, file }) => {
   const suffix = suffix_of(path),
     most = suffix === '.zip' ? props.value.max_archive_bytes : props.value.max_bytes;
-  if (!props.value.suffixes.includes(suffix)) return 'it is neither a picture, a caption file nor a ZIP';
+  if (!props.value.suffixes.includes(suffix)) return 'it isn’t a picture, a caption file or a ZIP';
   return file.size > most ? `it is ${bytes(file.size)}; the most is ${bytes(most)}` : '';
 };
 
@@ -45,10 +45,14 @@ const count = () => {
 };
 const outcome = () => {
   const parts = [`${plural(round.added, 'picture')} added`];
-  if (round.merged) parts.push(`${round.merged} there already`);
+  if (round.merged) parts.push(`${round.merged} already there`);
   if (round.captions) parts.push(plural(round.captions, 'caption'));
   if (round.refused.length) parts.push(`${round.refused.length} not taken`);
   return `${round.stopped ? 'Stopped: ' : ''}${parts.join(', ')}.`;
+};
+const busy = (button = null) => {
+  root.classList.toggle('busy', Boolean(button));
+  for (const each of root.querySelectorAll('.zone-buttons .button')) each.classList.toggle('busy', each === button);
 };
 const shape = () => {
   const compact = Boolean(atelier.opened_dataset());
@@ -158,7 +162,7 @@ const take = async (item, known) => {
 
 const send_all = async (everything) => {
   if (round?.running) {
-    atelier.toast('Wait until these files are sent, or stop them.');
+    atelier.toast('Wait for these files to finish, or stop them.');
     return;
   }
   const files = everything.filter((item) => !is_litter(item.path));
@@ -191,7 +195,7 @@ const send_all = async (everything) => {
   let look;
   try {
     if (items.length) {
-      root.classList.add('busy');
+      busy(root.querySelector('.pick'));
       sending.hidden = false;
       progress();
       count();
@@ -223,7 +227,7 @@ const send_all = async (everything) => {
   }
   clearInterval(look);
   round.running = false;
-  root.classList.remove('busy');
+  busy();
   sending.hidden = true;
   again.hidden = !round.lost.length;
   dismiss.hidden = false;
@@ -266,9 +270,9 @@ dismiss.addEventListener('click', () => {
   clear();
   root.querySelector('.pick').focus();
 });
-root.querySelector('.sample').addEventListener('click', () => {
-  root.classList.add('busy');
-  note.textContent = 'Getting the sample pictures…';
+root.querySelector('.sample').addEventListener('click', (event) => {
+  busy(event.target);
+  note.textContent = 'Adding the sample pictures…';
   trigger('sample', {});
 });
 for (const kind of ['dragenter', 'dragover'])
@@ -292,12 +296,12 @@ for (const kind of ['dragover', 'drop'])
 atelier.hold_page(() => Boolean(round?.running));
 window.addEventListener('atelier:add-files', () => files.click());
 window.addEventListener('atelier:dataset', (event) => {
-  if (!round?.running) root.classList.remove('busy'); // the sample pictures have come
+  if (!round?.running) busy(); // the sample pictures have come
   if (round?.dataset_id !== event.detail) clear();
   shape();
 });
 watch('value', () => {
-  root.classList.remove('busy');
+  busy();
   note.textContent = props.value?.note || '';
 });
 shape();

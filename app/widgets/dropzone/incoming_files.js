@@ -45,6 +45,7 @@ const name_for = (items) => {
     month: 'long',
     hour: '2-digit',
     minute: '2-digit',
+    hour12: false,
   });
   return (called || `Pictures of ${day}`).replace(/[/\\<>:"|?*]/g, '.').slice(0, 80);
 };

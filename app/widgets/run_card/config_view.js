@@ -16,9 +16,7 @@ const config_view = (details) => {
     shown = id;
     pre.textContent = text;
     copy.hidden = link.hidden = !reply.ok;
-    note.textContent = reply.ok
-      ? 'As a GPU of 24 GB would be given it; only the memory savings change with the GPU.'
-      : '';
+    note.textContent = reply.ok ? 'For a GPU with 24 GB. On others only the settings that save memory differ.' : '';
   };
   const read_or_say = () =>
     read().catch(() => {

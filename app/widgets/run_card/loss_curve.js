@@ -27,7 +27,7 @@ const loss_curve = (section) => {
   const height_of = (value) => (logarithmic ? Math.log10(Math.max(LEAST, value)) : value);
   const value_at = (height) => (logarithmic ? 10 ** height : height);
   const written = (value) =>
-    value < 0.01 ? value.toExponential(0) : value < 0.1 ? value.toFixed(3) : value.toFixed(2);
+    value === 0 ? '0' : value < 0.001 ? value.toExponential(0) : value < 0.1 ? value.toFixed(3) : value.toFixed(2);
 
   // The first steps may be off by far: the axis leaves the top two in a hundred out.
   const span = () => {

@@ -1,12 +1,14 @@
 // The samples: a strip for each prompt, step 0 first; and one of them large, with a slider along the steps.
 const sample_view = (section, prompt_with) => {
-  const { make } = atelier;
+  const { make } = atelier,
+    COLUMNS = 6;
   const nothing = section.querySelector('.nothing'),
     scroll = section.querySelector('.scroll'),
     table = section.querySelector('table');
   let run = null,
     steps = [],
     prompts = [],
+    coming = [], // the next steps that samples are drawn at, as far as there is room
     shown = '';
 
   const sample_at = (step, prompt) => run.samples.find((each) => each.step === step && each.prompt === prompt);
@@ -16,7 +18,11 @@ const sample_view = (section, prompt_with) => {
     make(
       'tr',
       { class: 'prompt' },
-      make('th', { scope: 'rowgroup', colspan: steps.length }, make('span', { text: prompt || 'Without a prompt' })),
+      make(
+        'th',
+        { scope: 'rowgroup', colspan: steps.length + coming.length },
+        make('span', { text: prompt || 'Without a prompt' }),
+      ),
     ),
     make(
       'tr',
@@ -39,11 +45,25 @@ const sample_view = (section, prompt_with) => {
             : null,
         );
       }),
+      ...coming.map(() => make('td', { class: 'coming' }, make('span'))),
     ),
   ];
+  const next_steps = () => {
+    const room = matchMedia('(max-width: 700px)').matches ? 0 : COLUMNS - steps.length,
+      every = run.saves_every;
+    if (!every || !is_going(run) || room <= 0) return [];
+    const next = [];
+    for (
+      let step = (Math.floor(steps.at(-1) / every) + 1) * every;
+      step < run.steps && next.length < room;
+      step += every
+    )
+      next.push(step);
+    return next.length < room && steps.at(-1) < run.steps ? [...next, run.steps] : next;
+  };
   const show = (news) => {
     run = news;
-    const key = `${run.run_id} ${run.attempt} ${run.samples.length}`;
+    const key = `${run.run_id} ${run.attempt} ${run.samples.length} ${run.steps} ${is_going(run)}`;
     nothing.hidden = run.samples.length > 0;
     scroll.hidden = run.samples.length === 0;
     if (key === shown) return;
@@ -51,7 +71,8 @@ const sample_view = (section, prompt_with) => {
     shown = key;
     steps = [...new Set(run.samples.map((sample) => sample.step))].sort((a, b) => a - b);
     prompts = [...new Set(run.samples.map((sample) => sample.prompt))];
-    table.style.setProperty('--steps', steps.length);
+    coming = steps.length ? next_steps() : [];
+    table.style.setProperty('--steps', steps.length + coming.length);
     table.replaceChildren(
       make(
         'thead',
@@ -64,9 +85,10 @@ const sample_view = (section, prompt_with) => {
               'th',
               { scope: 'col' },
               make('b', { text: step.toLocaleString() }),
-              step ? null : document.createTextNode(' before'),
+              step ? null : document.createTextNode(' · untrained'),
             ),
           ),
+          ...coming.map((step) => make('th', { scope: 'col', class: 'coming', text: step.toLocaleString() })),
         ),
       ),
       ...prompts.map((prompt) => make('tbody', {}, ...strip(prompt))),

@@ -10,7 +10,7 @@ const wishes = (ask) => {
   const make_a_wish = async (kind, run) => {
     asked[kind] = KINDS[kind].there(run);
     if (await ask(kind))
-      atelier.toast(kind === 'save' ? 'It saves after the step it is at.' : 'It draws after the step it is at.');
+      atelier.toast(kind === 'save' ? 'A checkpoint is saved after this step.' : 'Samples are drawn after this step.');
     else delete asked[kind];
   };
   const choice = (kind, run) => {
@@ -35,8 +35,8 @@ const wishes = (ask) => {
       const why = run.takes_wishes
         ? null
         : run.phase === 'training'
-          ? 'This worker saves and draws only when it is due.'
-          : 'Possible as soon as the engine has started.';
+          ? 'This worker saves and draws samples only on schedule.'
+          : 'Available once training has started.';
       return [choice('save', run), choice('sample', run), why && atelier.make('small', { text: why })].filter(Boolean);
     },
   };

@@ -5,13 +5,13 @@ const root = element.querySelector('.run-list'),
 const GOING = ['queued', 'running', 'cancelling'];
 let version = '',
   runs = [],
-  chosen = parameters().get('run') || '';
+  chosen = parameters().get('run') || '',
+  brought_up = ''; // the run whose row was scrolled to: it may lie far down
 
 const row = (run) => {
   const going = GOING.includes(run.status),
     share = run.steps ? (100 * run.step) / run.steps : 0;
-  const state =
-    run.status === 'running' && run.phase && run.phase !== 'training' ? atelier.capital(run.phase) : STATUS[run.status];
+  const state = run.status === 'running' && run.phase ? atelier.capital(run.phase) : STATUS[run.status];
   const link = make(
     'a',
     { href: `?tab=runs&run=${run.run_id}`, 'aria-current': run.run_id === chosen ? 'true' : 'false' },
@@ -34,8 +34,15 @@ const paint = () => {
   const focused = list.contains(document.activeElement) ? document.activeElement.dataset.run : null;
   list.replaceChildren(...runs.map(row));
   if (focused) list.querySelector(`[data-run="${focused}"]`)?.focus();
-  empty.hidden = runs.length > 0;
-  document.getElementById('run-columns')?.classList.toggle('none-yet', runs.length === 0);
+  const current = brought_up === chosen ? null : list.querySelector('[aria-current=true]');
+  if (current) {
+    brought_up = chosen;
+    current.scrollIntoView({ block: 'nearest' });
+  }
+  // Until the first answer nobody knows: what is being opened beside the list is seen meanwhile.
+  const none_yet = version !== '' && runs.length === 0;
+  empty.hidden = !none_yet;
+  document.getElementById('run-columns')?.classList.toggle('none-yet', none_yet);
 };
 const choose = (run_id) => {
   chosen = run_id;
@@ -73,4 +80,3 @@ const refresh = poll({
   },
 });
 choose(chosen);
-empty.hidden = true;

@@ -10,7 +10,7 @@ element.querySelector('.theme-toggle').addEventListener('click', toggle_theme);
 element.querySelector('.account-open').addEventListener('click', () => atelier.tell('account'));
 pill.addEventListener('click', () => open_run(going[0].run_id));
 
-const share = (run) => (run.steps ? `${Math.floor((100 * run.step) / run.steps)} %` : '');
+const share = (run) => (run.steps ? `${Math.floor((100 * run.step) / run.steps)}%` : '');
 // The title says how it goes, and what ended while somebody was elsewhere until they come back.
 const head = () => title(ended || (going.length ? `${share(going[0])} ${going[0].name}`.trim() : ''));
 const tell = (run) => {

@@ -104,7 +104,12 @@ def test_a_description_is_kept_where_there_was_none(
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(401, "doesn't accept HF_TOKEN"), (402, "no credits left"), (404, "ATELIER_CAPTION_MODEL"), (500, "an error")],
+    [
+        (401, "doesn't accept HF_TOKEN"),
+        (402, "inference credits"),
+        (404, "ATELIER_CAPTION_MODEL"),
+        (500, "an error"),
+    ],
 )
 def test_what_the_far_end_refuses_is_said_and_nothing_is_kept(
     captioner: Captioner, datasets: Datasets, dataset: Dataset, vision: VisionServer, status: int, sentence: str
@@ -128,6 +133,6 @@ def test_a_studio_open_to_everybody_writes_none_on_its_owners_account(
     storage_settings: Settings, datasets: Datasets, dataset: Dataset, vision: VisionServer
 ) -> None:
     captioner = Captioner(storage_settings.model_copy(update={"public": True, "hf_token": SecretStr("hf_x")}), datasets)
-    with pytest.raises(InvalidRequest, match="open to everybody"):
+    with pytest.raises(InvalidRequest, match="off in a public studio"):
         captioner.caption(dataset.owner, dataset.id, dataset.images[0].sha256)
     assert vision.sizes == []

@@ -1,6 +1,7 @@
 """What stands in the way of a training before anybody is asked: the engine, the settings, this computer's memory."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -57,12 +58,19 @@ def test_a_misspelt_option_of_a_folder_of_one_s_own_is_named(make: Make) -> None
     assert "mine/model.toml, [diffusers]: 'guidence' is not a known field" in str(make(local=True).obstacle(spec))
 
 
-def test_a_base_model_larger_than_this_computer_s_memory_is_refused(make: Make) -> None:
+def test_without_a_gpu_a_base_model_larger_than_the_memory_is_refused(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     spec = load_base_model("flux1-dev")
+    monkeypatch.setenv("PATH", str(tmp_path))
     spec = spec.model_copy(update={"weights": spec.weights.model_copy(update={"bytes": 10**15})})
     assert "FLUX.1-dev takes 1000000 GB of memory to train; this computer has" in str(make(local=True).obstacle(spec))
     assert not make(local=True, engine="ai_toolkit").obstacle(spec)
     assert not make(local=False).obstacle(spec)
+    driver = tmp_path / "nvidia-smi"
+    driver.touch()
+    driver.chmod(0o755)
+    assert not make(local=True).obstacle(spec)
 
 
 def test_what_can_t_be_trained_is_said_before_anybody_is_asked(make: Make) -> None:

@@ -76,7 +76,7 @@ async def train(job: EngineJob, listener: Listener) -> None:
     if conversation.saved_step != job.settings.steps:
         raise EngineError(
             f"The training ended at step {conversation.saved_step} of {job.settings.steps} without saying why.",
-            "Start it again; it goes on from its last checkpoint.",
+            "Start it again; it continues from its last checkpoint.",
         )
 
 
@@ -181,7 +181,7 @@ async def _ended(ended: asyncio.Future[int], conversation: _Conversation) -> int
             raise EngineError(
                 f"The training process said nothing for {limit_s / 60:g} minutes ({conversation.phase}, "
                 f"step {conversation.step}), so it was ended.",
-                "Start the run again; it goes on from its last checkpoint.",
+                "Start the run again; it continues from its last checkpoint.",
             )
 
 

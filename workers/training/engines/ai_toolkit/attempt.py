@@ -172,7 +172,7 @@ class Attempt:
         if child.running and time.monotonic() - self._heard_at > limit_s:
             raise EngineError(
                 f"ai-toolkit said nothing for {limit_s / 60:g} minutes ({self._where()}), so it was ended.",
-                "Start the run again; it goes on from its last checkpoint.",
+                "Start the run again; it continues from its last checkpoint.",
             )
 
     def _where(self) -> str:

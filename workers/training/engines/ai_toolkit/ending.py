@@ -53,15 +53,15 @@ def judge(end: Ending) -> None:
         raise EngineError(f"ai-toolkit failed ({end.where}): {said}", "The run's log has its last lines.")
     if end.row.status == "stopped":
         raise EngineError(
-            f"ai-toolkit was stopped from outside ({end.where}).", "Start it again; it goes on from there."
+            f"ai-toolkit was stopped from outside ({end.where}).", "Start it again; it continues from there."
         )
     if end.code == 0:
         raise EngineError(
             f"ai-toolkit ended without finishing ({end.where}; last saved step: {end.saved_step}).",
-            "Start it again; it goes on from its last checkpoint.",
+            "Start it again; it continues from its last checkpoint.",
         )
     last = " / ".join(end.last_lines[-3:])
     raise EngineDied(
         f"ai-toolkit {describe_exit(end.code)} ({end.where}). Its last words: {last}",
-        "Start it again; it goes on from its last checkpoint.",
+        "Start it again; it continues from its last checkpoint.",
     )
