@@ -7,6 +7,10 @@ ARG ATELIER_IMAGE=app
 
 FROM python:3.11-slim AS base
 
+# Letters of Asia and signs, for the sheets of grids: 10 MB.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends fonts-wqy-microhei fonts-symbola \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --uid 1000 atelier
 WORKDIR /home/atelier/studio
 COPY pyproject.toml constraints.txt README.md ./

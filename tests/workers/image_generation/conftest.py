@@ -32,6 +32,7 @@ class Log:
     def __init__(self) -> None:
         self.pictures: list[Picture] = []
         self.steps: list[tuple[int, int]] = []
+        self.previews: list[tuple[int, bytes]] = []
         self.loadings = 0
         self.lines: list[str] = []
         self.notes: list[str] = []
@@ -50,6 +51,9 @@ class Log:
     def picture(self, picture: Picture) -> None:
         self.pictures.append(picture)
         self.first_picture.set()
+
+    def preview(self, index: int, jpeg: bytes) -> None:
+        self.previews.append((index, jpeg))
 
     def note(self, sentence: str) -> None:
         self.notes.append(sentence)

@@ -28,17 +28,6 @@ SERVER = Path(__file__).with_name("comfyui_server.py")
 SLOW = {"steps": 400, "step_s": 0.02}
 
 
-class WatchingLog(Log):
-    """A Watch that keeps previews too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.previews: list[tuple[int, bytes]] = []
-
-    def preview(self, index: int, jpeg: bytes) -> None:
-        self.previews.append((index, jpeg))
-
-
 class Studio:
     """An engine on the server, the script that the server follows, and what it received."""
 
@@ -67,9 +56,9 @@ class Studio:
         folder.mkdir()
         return drawing_of_a_cat(load_base_model("flux1-dev"), self.models, folder, *(seeds or (7,)), **changes)
 
-    def draw(self, *seeds: int, **changes: Any) -> WatchingLog:
-        async def work() -> WatchingLog:
-            log = WatchingLog()
+    def draw(self, *seeds: int, **changes: Any) -> Log:
+        async def work() -> Log:
+            log = Log()
             await self.engine.draw(self.drawing(*seeds, **changes), log)
             return log
 
@@ -360,7 +349,7 @@ def cancelled_after(studio: Studio, wait_s: float) -> float:
     """Cancel a drawing that has gone on for a while; return the seconds the cancel took."""
 
     async def work() -> float:
-        log = WatchingLog()
+        log = Log()
         task = asyncio.create_task(studio.engine.draw(studio.drawing(), log))
         await asyncio.sleep(wait_s) if wait_s else await log.begun.wait()
         task.cancel()

@@ -1,6 +1,7 @@
 """The diffusers engine with the real tiny model, through its real child process."""
 
 import asyncio
+import io
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy
 import pytest
+from PIL import Image
 from safetensors.numpy import save_file
 
 from backend.base_models import weights_folder
@@ -59,6 +61,20 @@ def test_a_picture_grows_out_of_another(desk: Desk) -> None:
     assert little.steps[-1] == all_of_it.steps[-1] == (5, 5)
     assert mean_difference(little.pixels[0], start.pixels[0]) < 8
     assert mean_difference(all_of_it.pixels[0], start.pixels[0]) > 24
+
+
+def test_a_picture_is_seen_while_it_forms_and_is_none_the_other_for_it(desk: Desk) -> None:
+    quick = desk.draw(5, steps=8).pixels[0]
+    slow = desk.draw(5, steps=80)
+    from_another = desk.draw(5, steps=80, init_image=slow.pictures[0].path, denoise=0.5)
+    for log in (slow, from_another):
+        assert {index for index, _ in log.previews} == {0}
+        last = Image.open(io.BytesIO(log.previews[-1][1]))
+        drawn = Image.open(log.pictures[0].path)
+        assert (last.format, last.size) == ("JPEG", drawn.size)
+        # It shows where the picture is going, not the noise that it is made of.
+        assert mean_difference(last.tobytes(), drawn.tobytes()) < 20
+    assert desk.draw(5, steps=8).pixels[0] == quick
 
 
 def test_a_lora_acts_and_leaves_no_trace(desk: Desk, make_lora: MakeLora) -> None:

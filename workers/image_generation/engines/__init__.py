@@ -78,7 +78,7 @@ class Watch(Protocol):
         """A picture is finished. Its file stays until the run's folder goes."""
 
     def preview(self, index: int, jpeg: bytes) -> None:
-        """What picture `index` looks like so far, as a small JPEG; at most once a second, and not from every engine."""
+        """What picture `index` looks like so far, as a small JPEG; at most once a second, and not always."""
 
     def note(self, sentence: str) -> None:
         """Something is done otherwise than asked; the person is told once."""

@@ -22,7 +22,7 @@ class Order(Message):
 class Said(Message):
     """What the child says. Each drawing ends with one of 'done', 'cancelled' and 'failed'."""
 
-    event: Literal["loading", "generating", "step", "picture", "done", "cancelled", "failed"]
+    event: Literal["loading", "generating", "step", "preview", "picture", "done", "cancelled", "failed"]
     step: int = 0  # of the picture that is being made
     index: int = 0
     path: Path | None = None

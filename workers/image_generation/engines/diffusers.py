@@ -120,6 +120,8 @@ class DiffusersEngine:
                 watch.loading()
             elif said.event == "step":
                 watch.step(len(drawn) * drawing.steps + said.step, len(drawing.pictures) * drawing.steps)
+            elif said.event == "preview" and said.path:
+                watch.preview(said.index, said.path.read_bytes())
             elif said.event == "picture" and said.path:
                 drawn.add(said.index)
                 watch.picture(Picture(said.index, seeds[said.index], said.path, said.sampler))

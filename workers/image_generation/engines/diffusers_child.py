@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,9 +21,11 @@ from backend.errors import AtelierError, EngineError, LoraRejected, OutOfMemory,
 from workers.image_generation.engines import Drawing, LoraInUse, PictureToDraw
 from workers.image_generation.engines.conversation import MARK, Failure, Order, Said
 from workers.image_generation.engines.diffusers_loras import Adapters
+from workers.image_generation.engines.diffusers_preview import Previewer
 
 if TYPE_CHECKING:
     import numpy
+    import torch
     from PIL import Image
 
 STEP_EVERY_S = 0.2
@@ -101,7 +104,9 @@ class WarmModel:
         self._adapters.use(loras)
 
     def draw(self, drawing: Drawing, wanted: PictureToDraw, on_step: Any) -> "numpy.ndarray[Any, Any]":
-        """Return one picture: float32, shape (height, width, 3), 0 to 1. `on_step` may raise to end it.
+        """Return one picture: float32, shape (height, width, 3), 0 to 1.
+
+        `on_step` is told the number of each step that is done, the pipeline and its latents. It may raise to end it.
 
         Pictures are made one at a time: in a batch a seed's pixels depend on its neighbours wherever the arithmetic
         of a matrix product depends on its size (seen with float32 on a CPU). A batch of four tiny pictures would
@@ -110,7 +115,7 @@ class WarmModel:
         import torch
 
         def step_end(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            on_step(step + 1)
+            on_step(step + 1, pipeline, tensors["latents"])
             return tensors
 
         generator = torch.Generator("cpu").manual_seed(wanted.seed)  # the same noise on every device
@@ -195,8 +200,10 @@ class Artist:
         self._check_cancelled()
         model.use(drawing.loras)
         say(Said(event="generating"))
+        previewer = Previewer((drawing.width, drawing.height))
         for wanted in drawing.pictures:
-            pixels = model.draw(drawing, wanted, lambda step: self._step(step, drawing.steps))
+            previewer.begin_picture()
+            pixels = model.draw(drawing, wanted, partial(self._step, drawing, wanted.index, previewer))
             path = _write(_checked(pixels, drawing, wanted), drawing.folder / f"{wanted.index}.bmp")
             say(Said(event="picture", index=wanted.index, path=path, sampler=model.sampler))
             self._check_cancelled()
@@ -216,12 +223,18 @@ class Artist:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _step(self, step: int, steps: int) -> None:
+    def _step(
+        self, drawing: Drawing, index: int, previewer: Previewer, step: int, pipeline: Any, latents: "torch.Tensor"
+    ) -> None:
         self._check_cancelled()
         now = time.monotonic()
-        if now - self._said_step_at >= STEP_EVERY_S or step == steps:
+        if now - self._said_step_at >= STEP_EVERY_S or step == drawing.steps:
             self._said_step_at = now
             say(Said(event="step", step=step))
+        if jpeg := previewer.after_step(pipeline, latents):
+            path = drawing.folder / f"{index}-{step}.preview.jpg"
+            path.write_bytes(jpeg)
+            say(Said(event="preview", index=index, path=path))
 
     def _check_cancelled(self) -> None:
         if self._inbox.cancelled.is_set():
