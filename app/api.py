@@ -31,6 +31,12 @@ def offer(studio: Studio) -> None:
         gr.api(endpoint, api_name=name, queue=False)
 
 
+# What of a request the studio itself says: whose it is, what it counts as among the runs under way, what is run.
+_NOT_SETTINGS = frozenset(
+    {"run_id", "owner", "attempt", "base_model", "dataset_key", "dataset_url", "grid_id", "prompts", "workflow"}
+)
+
+
 class _Api:
     """One method an endpoint; whose things are meant is asked where the page's own requests ask it."""
 
@@ -133,7 +139,7 @@ def _dumped(views: Sequence[View]) -> list[dict[str, Any]]:
 
 
 def _wishes(settings: dict[str, Any]) -> dict[str, Any]:
-    if taken := {"run_id", "owner", "attempt", "base_model", "dataset_key", "dataset_url"} & set(settings):
+    if taken := _NOT_SETTINGS & set(settings):
         raise InvalidRequest(f"'{min(taken)}' is no setting.", "Leave it out.")
     return settings
 

@@ -15,7 +15,7 @@ from backend.errors import Forbidden
 
 # Nobody's things: what a page looks like, whether the studio is up, and the way in.
 _OPEN = frozenset({"/healthz", "/readyz", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events"})
-_OPEN_FOLDERS = ("/static/", "/assets/", "/login/")
+_OPEN_FOLDERS = ("/static/", "/assets/")
 # What of Gradio the studio uses. The rest stays shut: files by path, streams, its proxy, its own history of runs.
 _PAGES = frozenset({"/", "/config", "/theme.css", "/manifest.json", "/pwa_icon", "/logout", "/metrics"})
 _FOLDERS = ("/api/", "/media/", "/sample/", "/svelte/", "/pwa_icon/", "/gradio_api/run/", "/gradio_api/call/")
@@ -36,8 +36,8 @@ class Door:
     def __init__(self, app: ASGIApp, sign_in: SignIn) -> None:
         self._app = app
         self._sign_in = sign_in
-        # Gradio has a /login of its own, which would take a form of any size from anybody.
-        self._open = _OPEN | {route.path for route in sign_in.routes}
+        # Gradio has a /login and a /login/ of its own, which would take a form of any size from anybody.
+        self._open = _OPEN | sign_in.ways_in
         self._sessions: OrderedDict[str, str] = OrderedDict()  # whose each of Gradio's sessions is
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,10 +60,10 @@ class Door:
             return await _refusal(request, error)(scope, receive, send)
         if not _is_known(scope["path"]) or not self._is_own_session(request, owner):
             return await _in_json("There is nothing at this address.", 404)(scope, receive, send)
-        return await self._app(scope, receive, _introducing(person, send))
+        return await self._app(scope, receive, _for(person, send))
 
     def _ask(self, request: Request) -> Response:
-        return self._sign_in.page() if _is_page(request) else _in_json("Sign in first: reload the page.", 401)
+        return self._sign_in.page(request) if _is_page(request) else _in_json("Sign in first: reload the page.", 401)
 
     def _is_own_session(self, request: Request, owner: str) -> bool:
         """Return whether one of Gradio's sessions, if the request names one, is its owner's: first come."""
@@ -96,14 +96,18 @@ def _in_json(sentence: str, status: int) -> Response:
     return JSONResponse({"error": sentence}, status, headers={"cache-control": "no-store"})
 
 
-def _introducing(person: Person, send: Send) -> Send:
-    """Return a `send` that gives a visitor seen for the first time the cookie to be known by."""
-    if not person.cookie:
-        return send
+def _for(person: Person, send: Send) -> Send:
+    """Return a `send` whose answers nobody else is shown: no cache keeps them, unless they say for how long.
 
-    async def send_with_cookie(message: Message) -> None:
+    It gives a visitor seen for the first time the cookie to be known by.
+    """
+
+    async def send_for_person(message: Message) -> None:
         if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).append("set-cookie", person.cookie)
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("cache-control", "private, no-store")
+            if person.cookie:
+                headers.append("set-cookie", person.cookie)
         await send(message)
 
-    return send_with_cookie
+    return send_for_person

@@ -64,6 +64,8 @@ def build(studio: Studio) -> gr.Blocks:
     page.queue(default_concurrency_limit=20, max_size=_MAX_QUEUED, api_open=False)
     # The queue looks for work a thousand times a second, 4 % of a core; nothing of ours waits in it.
     page._queue.sleep_when_free = _QUEUE_LOOKS_EVERY_S
+    # Told of its Space, Gradio's script asks Google and the Hub for a bar with likes, which our policy blocks.
+    page.space_id = None
     return page
 
 

@@ -12,9 +12,10 @@ _FOLDER = ASSETS / "theme"
 Form = Literal["", "password", "huggingface", "sign_out"]
 
 
-def own_page(title: str, sentence: str, status: int, *, form: Form = "") -> HTMLResponse:
-    """Return a small page that needs no script."""
-    fields = (_FOLDER / f"page_{form}.html").read_text(encoding="utf-8") if form else ""
+def own_page(title: str, sentence: str, status: int, *, form: Form = "", query: str = "") -> HTMLResponse:
+    """Return a small page that needs no script. `query` says what of the studio to open after signing in."""
+    template = (_FOLDER / f"page_{form}.html").read_text(encoding="utf-8") if form else ""
+    fields = Template(template).substitute(query=escape(f"?{query}" if query else ""))
     return _shown(title, sentence, status, fields, "narrow")
 
 

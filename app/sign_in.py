@@ -29,7 +29,7 @@ MIN_PASSWORD = 12  # characters
 _COOKIE = "atelier"
 _STAY_S = 14 * 24 * 3600
 _VISITOR_STAY_S = 365 * 24 * 3600
-_WRONG_PASSWORD_WAIT_S = 1.0
+_WRONG_PASSWORD_WAIT_S, _WRONG_PASSWORDS_AT_ONCE = 1.0, 10
 _MOST_FORM_BYTES = 2**20
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 # Either is enough to create a repository.
@@ -50,12 +50,13 @@ class SignIn(Protocol):
     """A way of knowing people."""
 
     routes: tuple[Route, ...]
+    ways_in: frozenset[str]  # the paths that are open to strangers
 
     def person(self, request: Request) -> Person | None:
         """Return who sent a request, None when that isn't known. Raises Forbidden for somebody who may not come in."""
 
-    def page(self, problem: str = "") -> Response:
-        """Return the page on which to say who one is."""
+    def page(self, request: Request, problem: str = "") -> Response:
+        """Return the page on which to say who one is. It leads back to what the request asked for."""
 
 
 def sign_in_for(settings: Settings) -> SignIn:
@@ -84,6 +85,7 @@ class Loopback:
     """Whoever sits at this computer."""
 
     routes: tuple[Route, ...] = ()
+    ways_in: frozenset[str] = frozenset()
 
     def __init__(self, hf_token: SecretStr | None = None) -> None:
         missing = "Set HF_TOKEN to a token of yours that may write, and start the studio again."
@@ -95,7 +97,7 @@ class Loopback:
             raise Forbidden("This studio answers on this computer alone.", "Set ATELIER_PASSWORD to open it to others.")
         return Person(LOCAL_OWNER, hub=self._hub, account=_HERE)
 
-    def page(self, problem: str = "") -> Response:
+    def page(self, request: Request, problem: str = "") -> Response:
         return own_page("Not here", problem, 401)
 
 
@@ -106,6 +108,8 @@ _SHARED = HubAccess(
 
 class Password:
     """Whoever gave the password; they all share one studio."""
+
+    ways_in = frozenset({"/login", "/logout"})
 
     def __init__(self, settings: Settings) -> None:
         self._password = settings.atelier_password.get_secret_value()
@@ -118,15 +122,17 @@ class Password:
         self._framed = bool(settings.space_id)
         self.routes: tuple[Route, ...] = (
             Route("/login", self._log_in, methods=["POST"]),
+            Route("/login", _to_the_page),
             Route("/logout", self._log_out),
         )
+        self._wrong = 0  # that are being waited for
 
     def person(self, request: Request) -> Person | None:
         given = _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _STAY_S)
         return Person(LOCAL_OWNER, hub=_SHARED, account=_SHARER) if given == "in" else None
 
-    def page(self, problem: str = "") -> Response:
-        return own_page("Sign in", problem, 401, form="password")
+    def page(self, request: Request, problem: str = "") -> Response:
+        return own_page("Sign in", problem, 401, form="password", query=request.url.query)
 
     async def _log_in(self, request: Request) -> Response:
         try:
@@ -134,17 +140,28 @@ class Password:
         except InvalidRequest as error:
             return JSONResponse({"error": str(error)}, 413)
         wants_page = "text/html" in request.headers.get("accept", "")
-        if not hmac.compare_digest(_digest(given), _digest(self._password)):
-            await asyncio.sleep(_WRONG_PASSWORD_WAIT_S)  # no use guessing
-            problem = "This is not the password."
-            return self.page(problem) if wants_page else JSONResponse({"error": problem}, 401)
-        reply = RedirectResponse("/", 303) if wants_page else JSONResponse({"success": True})
+        if problem := await self._reason_against(given):
+            return self.page(request, problem) if wants_page else JSONResponse({"error": problem}, 401)
+        reply = _to_the_page(request) if wants_page else JSONResponse({"success": True})
         reply.headers.append("set-cookie", _cookie(request, self._signer.sign("in"), _STAY_S, framed=self._framed))
         return reply
 
+    async def _reason_against(self, given: str) -> str:
+        """Return why somebody doesn't come in with what they gave; '' when they do. There is no use guessing."""
+        if self._wrong >= _WRONG_PASSWORDS_AT_ONCE:  # told before it is looked at, or guessing would go on
+            return "Many wrong passwords are being tried. Try again in a few seconds."
+        if hmac.compare_digest(_digest(given), _digest(self._password)):
+            return ""
+        self._wrong += 1
+        try:
+            await asyncio.sleep(_WRONG_PASSWORD_WAIT_S)
+        finally:
+            self._wrong -= 1
+        return "This is not the password."
+
     async def _log_out(self, request: Request) -> Response:
         reply = RedirectResponse("/", 303)
-        reply.delete_cookie(_COOKIE)
+        reply.headers.append("set-cookie", _cookie(request, b"", 0, framed=self._framed))
         return reply
 
 
@@ -152,6 +169,7 @@ class HuggingFace:
     """Whom Hugging Face says it is; with PUBLIC also whoever comes by, each with things of their own."""
 
     routes: tuple[Route, ...] = ()  # Gradio brings them
+    ways_in = frozenset({_SIGN_IN, "/login/callback"})
 
     def __init__(self, settings: Settings) -> None:
         keeper = (settings.space_author_name or settings.space_id.split("/")[0]).casefold()
@@ -173,8 +191,8 @@ class HuggingFace:
         account = Account(name, is_keeper=self._keeper in names, sign_out="/logout")
         return Person(_owner_named(f"hf-{user['sub']}"), hub=_hub_access(info), account=account)
 
-    def page(self, problem: str = "") -> Response:
-        return own_page("Sign in", problem, 401, form="huggingface")
+    def page(self, request: Request, problem: str = "") -> Response:
+        return own_page("Sign in", problem, 401, form="huggingface", query=request.url.query)
 
     def _visitor(self, request: Request) -> Person | None:
         if visitor := _unsigned(self._signer, request.cookies.get(_COOKIE, ""), _VISITOR_STAY_S):
@@ -184,6 +202,11 @@ class HuggingFace:
         visitor = f"visitor-{secrets.token_hex(16)}"
         cookie = _cookie(request, self._signer.sign(visitor), _VISITOR_STAY_S, framed=True)
         return Person(visitor, cookie=cookie, account=Account(sign_in=_SIGN_IN))
+
+
+def _to_the_page(request: Request) -> Response:
+    """Lead to the studio's page, and to what of it the query says: to no other address, whoever wrote it."""
+    return RedirectResponse(f"/?{request.url.query}" if request.url.query else "/", 303)
 
 
 async def _password_in(request: Request) -> str:

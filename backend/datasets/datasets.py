@@ -51,8 +51,12 @@ class Datasets:
         self._reader = Reader(limits)
 
     def create(self, owner: str, name: str) -> Dataset:
-        """Make an empty dataset. Raises InvalidRequest for a name that can't be."""
-        return self._store.create(_empty(owner, name))
+        """Make an empty dataset. Raises InvalidRequest for a name that can't be, LimitReached for one too many."""
+        empty = _empty(owner, name)
+        if self._usage:
+            self._usage.check_storage(owner, 0)
+            self._usage.note_stored(owner, 0)
+        return self._store.create(empty)
 
     def sample(self, owner: str) -> Dataset:
         """Return the dataset that comes with the studio, making the owner's copy the first time."""

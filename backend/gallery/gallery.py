@@ -100,7 +100,7 @@ class Gallery:
 
     def set_favourite(self, owner: str, image_ids: list[ImageId], favourite: bool) -> None:
         """Mark pictures as favourites, or no longer. The mark is an object of its own: every app sees it."""
-        keys = [ImageKeys(owner, image_id) for image_id in _bounded(image_ids)]
+        keys = [ImageKeys(owner, image_id) for image_id in self._there(owner, image_ids)]
         if favourite:
             at_once(lambda key: self._bucket.put(key, b"{}"), [each.favourite for each in keys])
         else:
@@ -109,10 +109,23 @@ class Gallery:
 
     def delete(self, owner: str, image_ids: list[ImageId]) -> None:
         """Delete pictures for good: the records first, so that none is shown half-deleted."""
-        keys = [ImageKeys(owner, image_id) for image_id in _bounded(image_ids)]
+        keys = [ImageKeys(owner, image_id) for image_id in self._there(owner, image_ids)]
+        if not keys:
+            return
         self._bucket.delete([each.record for each in keys])
         self._sync.note_removal(owner, image_ids)
         self._bucket.delete([key for each in keys for key in (*each.everything, each.favourite)])
+
+    def _there(self, owner: str, image_ids: list[ImageId]) -> list[ImageId]:
+        """Return those pictures that there are: what is made up leaves no mark and no note in storage."""
+        asked = _bounded(image_ids)
+        known = self._index.ids(owner, behind=min(asked)[:-1], up_to=max(asked)) if asked else set()
+        # The index of another app may be ahead of ours.
+        unknown = [each for each in asked if each not in known]
+        found = at_once(lambda image_id: self._bucket.exists(ImageKeys(owner, image_id).record), unknown)
+        return [each for each in asked if each in known] + [
+            each for each, is_there in zip(unknown, found, strict=True) if is_there
+        ]
 
     def archive(self, owner: str, image_ids: list[ImageId]) -> Iterator[bytes]:
         """Yield a ZIP of pictures as it is made, one picture in memory at a time; those that are gone are left out."""

@@ -13,6 +13,8 @@ from backend.storage import Storage
 from backend.toolkit_config import USUAL_GPU_GB, config_text
 from backend.training.preflight import Preflight
 
+_MOST_CHECKPOINTS = 200  # of one run: each is a file of up to some hundred megabytes, and stays
+
 
 class Training:
     """Starts trainings."""
@@ -70,7 +72,13 @@ def _request(spec: BaseModelSpec, keys: RunKeys, wishes: dict[str, Any]) -> Trai
     fixed = {"run_id": keys.run_id, "owner": keys.owner, "base_model": spec.model_dump(), "dataset_key": keys.dataset}
     try:
         request = TrainingRequest.model_validate(given | fixed)
-        request.settings_for(spec)
+        settings = request.settings_for(spec)
     except ValidationError as error:
         raise InvalidRequest(explain(error)) from error
+    if (kept := settings.steps // settings.save_every) > _MOST_CHECKPOINTS:
+        raise InvalidRequest(
+            f"Saving every {settings.save_every:,} steps of {settings.steps:,} would keep {kept:,} checkpoints; "
+            f"the most is {_MOST_CHECKPOINTS}.",
+            "Save less often.",
+        )
     return request

@@ -11,7 +11,7 @@ from backend.storage import Storage, Stored
 
 _GOOD_FOR_S = 300.0
 _IN_LORAS = ("datasets", "runs", "loras")
-_IN_OUTPUTS = ("images", "thumbs", "records", "starts")
+_IN_OUTPUTS = ("images", "thumbs", "records", "starts", "grids", "favourites")
 
 
 class Stock(NamedTuple):

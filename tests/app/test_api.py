@@ -78,6 +78,13 @@ def test_ones_own_things_are_listed_and_followed(address: str, past: Past, quiet
         (("x", "flux9"), "/generate", "There is no base model 'flux9'"),
         (("x", BASE_MODEL, [], {"count": 99}), "/generate", "The number of pictures is 99; the most is 8"),
         (("x", BASE_MODEL, [], {"owner": "somebody"}), "/generate", "'owner' is no setting"),
+        (("x", BASE_MODEL, [], {"grid_id": "all-my-runs-are-one"}), "/generate", "'grid_id' is no setting"),
+        (("x", BASE_MODEL, [], {"workflow": {"1": {}}}), "/generate", "'workflow' is no setting"),
+        (
+            ("1" * 13 + "-aaaaaaaa", BASE_MODEL, "Zorbot", "", {"steps": 20_000, "save_every": 1}),
+            "/train",
+            "would keep 20,000 checkpoints; the most is 200. Save less often.",
+        ),
         (("x", BASE_MODEL, [{"key": "loras/somebody/a/b.safetensors"}]), "/generate", "no LoRA of yours"),
         (("secrets",), "/list", "can't be listed"),
     ],

@@ -3,6 +3,7 @@
 import re
 
 import gradio as gr
+import pytest
 from httpx import ASGITransport, AsyncClient
 
 from app.interface import build, launch_options
@@ -19,6 +20,15 @@ async def test_the_page_is_built_and_speaks_to_nobody_else(quiet_studio: Studio)
     assert not re.search(r"https?://(?!www\.w3\.org)", options["head"])
     assert options["ssr_mode"] is False
     assert options["show_error"] is False
+
+
+async def test_on_a_space_it_speaks_to_nobody_else_either(
+    quiet_studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "ann/studio")
+    # By this Gradio's script knows that it may ask the Hub for the Space's likes, and Google for their letters.
+    assert build(quiet_studio).get_config_file()["space_id"] is None
 
 
 async def test_only_the_named_endpoints_are_public(quiet_studio: Studio) -> None:

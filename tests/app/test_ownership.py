@@ -29,7 +29,7 @@ from tests.app.conftest import Past
 
 MARK = "seen-by-nobody-else"
 STRANGER = {"x-person": "stranger", "sec-fetch-site": "same-origin"}
-OPEN = {"/healthz", "/readyz", "/favicon.ico", "/robots.txt", "/login/", "/gradio_api/startup-events",
+OPEN = {"/healthz", "/readyz", "/favicon.ico", "/robots.txt", "/gradio_api/startup-events",
         "/static/{path:path}", "/assets/{path:path}"}  # fmt: skip
 
 
@@ -37,12 +37,13 @@ class Named:
     """Believes who somebody says they are."""
 
     routes: tuple[Route, ...] = ()
+    ways_in: frozenset[str] = frozenset()
 
     def person(self, request: Request) -> Person | None:
         name = request.headers.get("x-person", "")
         return Person(name) if name else None
 
-    def page(self, problem: str = "") -> Response:
+    def page(self, request: Request, problem: str = "") -> Response:
         return Response(status_code=401)
 
 

@@ -1,11 +1,14 @@
+import asyncio
 import json
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import itsdangerous
 import pytest
+from httpx import ASGITransport, AsyncClient
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -91,6 +94,49 @@ class TestPassword:
         assert client.get("/logout").status_code == 401
         assert client.get("/api/x").status_code == 401
 
+    def test_one_comes_to_what_one_asked_for(self) -> None:
+        client = studio(atelier_password=PASSWORD)
+        asked = "?tab=runs&run=train-1"
+
+        assert f'action="/login{asked.replace("&", "&amp;")}"' in client.get(f"/{asked}", headers=HTML).text
+        wrong = client.post(f"/login{asked}", data={"password": "guess"}, headers=HTML)
+        assert f'action="/login{asked.replace("&", "&amp;")}"' in wrong.text
+        right = client.post(f"/login{asked}", data={"password": PASSWORD}, headers=HTML, follow_redirects=False)
+        assert right.headers["location"] == f"/{asked}"
+
+    @pytest.mark.parametrize("query", ["//evil.example", "next=https://evil.example", "@evil.example", '"><script>'])
+    def test_nobody_is_led_elsewhere(self, query: str) -> None:
+        client = studio(atelier_password=PASSWORD)
+        assert "<script>" not in client.get(f"/?{query}", headers=HTML).text
+        for method, sent in (("GET", {}), ("POST", {"data": {"password": PASSWORD}})):
+            reply = client.request(method, f"/login?{query}", headers=HTML, follow_redirects=False, **sent)
+            assert (reply.status_code, reply.headers["location"][:2]) == (303, "/?")
+
+    async def test_many_guesses_at_once_are_not_even_looked_at(self) -> None:
+        client = studio(atelier_password=PASSWORD)
+        transport = ASGITransport(client.app)
+        async with AsyncClient(transport=transport, base_url="https://127.0.0.1:7860") as guesser:
+            guesses = (guesser.post("/login", data={"password": f"guess {number}"}) for number in range(30))
+            answers = Counter(reply.json()["error"] for reply in await asyncio.gather(*guesses))
+        assert answers == {
+            "This is not the password.": 10,
+            "Many wrong passwords are being tried. Try again in a few seconds.": 20,
+        }
+        assert client.post("/login", data={"password": PASSWORD}).is_success
+
+    def test_signing_out_works_in_the_frame_of_the_hub_too(self) -> None:
+        client = studio(atelier_password=PASSWORD, space_id="ann/studio")
+        client.post("/login", data={"password": PASSWORD})
+        cookie = client.get("/logout", follow_redirects=False).headers["set-cookie"].lower()
+        assert {"max-age=0", "secure", "samesite=none"} <= {part.strip() for part in cookie.split(";")}
+
+    def test_no_cache_keeps_what_is_behind_the_door(self) -> None:
+        client = studio(atelier_password=PASSWORD)
+        for _ in range(2):
+            for path in ("/", "/api/x"):
+                assert "no-store" in client.get(path, headers=HTML).headers["cache-control"]
+            client.post("/login", data={"password": PASSWORD})
+
     def test_a_wrong_one_waits_and_says_so(self) -> None:
         client = studio(atelier_password=PASSWORD)
         began = time.monotonic()
@@ -165,9 +211,9 @@ class TestSpace:
         assert (page.status_code, 'href="/logout"' in page.text) == (403, True)
 
     def test_nobody_is_sent_to_sign_in(self) -> None:
-        page = studio(**SPACE).get("/", headers=HTML)
+        page = studio(**SPACE).get("/?tab=runs", headers=HTML)
 
-        assert (page.status_code, "/login/huggingface" in page.text) == (401, True)
+        assert (page.status_code, "/login/huggingface?tab=runs" in page.text) == (401, True)
 
     def test_a_session_ends_when_hugging_face_says_so(self) -> None:
         assert "Sign in" in signed_in(studio(**SPACE), "ann", lasts_s=-1)

@@ -25,12 +25,13 @@ class People:
     """Knows a keeper and others by a header."""
 
     routes: tuple[Route, ...] = ()
+    ways_in: frozenset[str] = frozenset()
 
     def person(self, request: Request) -> Person | None:
         name = request.headers["x-person"]
         return Person(name, account=Account(name.title(), is_keeper=name == "keeper"))
 
-    def page(self, problem: str = "") -> Response:
+    def page(self, request: Request, problem: str = "") -> Response:
         return Response(status_code=401)
 
 

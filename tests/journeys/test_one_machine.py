@@ -133,7 +133,7 @@ def test_the_same_seed_makes_the_same_pixels(studio: Studio, machine_settings: S
 
 
 def test_a_checkpoint_is_prompted_while_training_goes_on(studio: Studio, owner: str) -> None:
-    run_id = train(studio, owner, steps=2000, save_every=5)
+    run_id = train(studio, owner, steps=1000, save_every=5)
     checkpoint = wait_for(
         lambda: next((choice for choice in studio.loras.choices(owner) if choice.detail), None), "a first checkpoint"
     )

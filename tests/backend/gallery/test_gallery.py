@@ -13,7 +13,7 @@ from backend.errors import InvalidRequest, NotFound
 from backend.gallery.gallery import MOST_AT_ONCE, Gallery
 from backend.gallery.index import Wanted
 from backend.gallery.sync import WINDOW_S
-from backend.keys import DatasetKeys, ImageKeys, RunKeys
+from backend.keys import DatasetKeys, ImageKeys, RunKeys, favourite_prefix, removal_prefix
 from backend.storage import Storage
 from tests.backend.records import record_of, store
 
@@ -60,6 +60,18 @@ def test_the_first_page_is_there_at_once_and_then_all(gallery: Gallery, storage:
     second = gallery.page(owner, after=first.after)
     assert [row.prompt for row in (*first.rows, *second.rows)] == [f"{age}" for age in range(130)]
     assert second.after == ""
+
+
+def test_what_is_made_up_leaves_nothing_in_storage(gallery: Gallery, storage: Storage, owner: str) -> None:
+    real, theirs = record_of(owner, "mine"), record_of(f"{owner}-2", "not mine")
+    store(storage, real, theirs)
+    made_up = [f"{number:013}-0123abcd-0" for number in range(3)]
+    gallery.set_favourite(owner, [real.id, theirs.id, *made_up], True)
+    gallery.delete(owner, [theirs.id, *made_up])
+    assert [each.key for each in storage.outputs.list_all(favourite_prefix(owner))] == [
+        ImageKeys(owner, real.id).favourite
+    ]
+    assert list(storage.outputs.list_all(removal_prefix(owner))) == []
 
 
 def test_what_one_app_does_the_other_sees(open_gallery: Callable[[str], Gallery], storage: Storage, owner: str) -> None:

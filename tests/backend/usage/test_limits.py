@@ -359,3 +359,5 @@ def test_a_full_store_takes_neither_uploads_nor_runs(start: Start, storage: Stor
     sample = studio.datasets.sample(owner)
     with pytest.raises(LimitReached, match="Your things take"):
         studio.datasets.duplicate(owner, sample.id)
+    with pytest.raises(LimitReached, match="Your things take"):
+        studio.datasets.create(owner, "one more")
