@@ -55,3 +55,9 @@ def length_of_time(seconds: float) -> str:
     if minutes < 100:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def short_rate(rate: float) -> str:
+    """Return a learning rate as people who train write it: 1e-4."""
+    mantissa, exponent = f"{rate:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

@@ -44,7 +44,7 @@ def options_of(spec: BaseModelSpec) -> DiffusersOptions:
     """Return a base model's options. Raises BaseModelRejected for another family and for a misspelt option."""
     if not FAMILY.fullmatch(spec.architecture):
         raise BaseModelRejected(
-            f"{spec.name} can't be trained here: the studio's own engine trains the FLUX.1 family alone.",
+            f"{spec.name} can't be trained here: the studio's own engine trains the FLUX.1 family only.",
             "Choose a FLUX.1 model, or train on RunPod or with an ai-toolkit of your own (ATELIER_TRAINING_ENGINE).",
         )
     try:

@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.wording import short_rate
 from backend.contract import BaseModelSpec
 from backend.errors import AtelierError
 from backend.training.presets import Preset
@@ -48,14 +49,9 @@ def resolution_choices(spec: BaseModelSpec, chosen: Iterable[int]) -> list[tuple
 def learning_rate_choices(usual: float) -> Choices:
     """Return learning rates by steps that matter, the base model's own marked."""
     rates = sorted({*_LEARNING_RATES, usual})
-    return [(f"{_short(rate)} (usual)" if rate == usual else _short(rate), _short(rate)) for rate in rates]
+    return [(f"{short_rate(rate)} (usual)" if rate == usual else short_rate(rate), short_rate(rate)) for rate in rates]
 
 
 def learning_rate_value(rate: float) -> str:
     """Return the value that `learning_rate_choices` offers for a rate."""
-    return _short(rate)
-
-
-def _short(rate: float) -> str:
-    mantissa, exponent = f"{rate:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+    return short_rate(rate)

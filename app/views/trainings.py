@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 
 from app.views import Problem, View, Views, problem_of, version_of, version_of_run
+from app.wording import short_rate
 from backend.contract import (
     BaseModelSpec,
     Checkpoint,
     FailureKind,
     PhaseTime,
+    Progress,
     Sample,
     TrainingRequest,
     TrainingSettings,
@@ -106,6 +108,7 @@ class TrainingViews(Views):
     def training(self, state: RunState) -> TrainingView:
         """Return a training's page."""
         request, told, settings = _training(state), state.progress, self._training_settings(state)
+        news = _news(state)
         story, spec = state.training or state.failure or told, self._spec(request)
         return TrainingView(
             **self._row(state),
@@ -116,7 +119,7 @@ class TrainingViews(Views):
             settings=_shown_settings(settings, request.max_minutes),
             saves_every=settings.save_every if settings else None,
             has_config=bool(spec and spec.ai_toolkit),
-            message=told.message if told and state.job_at_work else "",
+            message=news.message if news else "",
             unsure=state.unsure,
             phases=list(story.phases) if story else [],
             loss=told.loss if told else None,
@@ -129,15 +132,13 @@ class TrainingViews(Views):
             settings_at_fault=bool(state.failure and state.failure.kind in _BY_SETTINGS),
             lora=self._lora_file(request, state),
             price_per_hour=self._gpu_price,
-            takes_wishes=bool(told and told.takes_wishes and state.status == "running"),
+            takes_wishes=bool(news and news.takes_wishes and state.status == "running"),
         )
 
     def _row(self, state: RunState) -> dict[str, object]:
         request, told = _training(state), state.progress
-        ended = state.training or state.failure
+        ended, news = state.training or state.failure, _news(state)
         samples = (ended or told).samples if (ended or told) else []  # type: ignore[union-attr]
-        # What was said of an attempt before this one is no news of how it goes.
-        going = told if told and not state.ended and told.attempt == request.attempt else None
         settings = self._training_settings(state)
         steps = settings.steps if settings else told.steps if told else 0
         return {
@@ -147,10 +148,10 @@ class TrainingViews(Views):
             "name": request.lora_name,
             "base_model": self._base_model_name(request.base_model_id),
             "submitted_at": state.submitted_at,
-            "phase": going.phase if going else "",
+            "phase": news.phase if news else "",
             "step": _step(state),
             "steps": steps,
-            "seconds_left": going.seconds_left if going else None,
+            "seconds_left": news.seconds_left if news else None,
             "thumb": self._media.url("loras", samples[-1].key) if samples else "",
         }
 
@@ -186,6 +187,12 @@ def _training(state: RunState) -> TrainingRequest:
     return state.request
 
 
+def _news(state: RunState) -> Progress | None:
+    """What a worker said of how it goes just now; what was said of an attempt before this one is none."""
+    told = state.progress
+    return told if told and not state.ended and told.attempt == state.request.attempt else None
+
+
 def _step(state: RunState) -> int:
     if state.training:
         return state.training.steps
@@ -202,7 +209,7 @@ def _shown_settings(settings: TrainingSettings | None, max_minutes: float | None
         *limit,
         ("Steps", f"{settings.steps:,}"),
         ("Rank", str(settings.rank)),
-        ("Learning rate", f"{settings.learning_rate:g}"),
+        ("Learning rate", short_rate(settings.learning_rate)),
         ("Resolution", ", ".join(str(side) for side in settings.resolution)),
         ("Batch", str(settings.batch_size)),
         ("Alpha", str(settings.alpha)),

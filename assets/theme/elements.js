@@ -42,8 +42,12 @@
     if (seconds < 86400) return `${Math.round(seconds / 3600)} h ago`;
     return new Date(at * 1000).toLocaleDateString(undefined, { day: 'numeric', month: 'short', year: 'numeric' });
   };
-  const bytes = (count) =>
-    count < 2 ** 20 ? `${Math.max(1, Math.round(count / 1024))} KB` : `${(count / 2 ** 20).toFixed(1)} MB`;
+  const bytes = (count) => {
+    if (count < 2 ** 20) return `${Math.max(1, Math.round(count / 1024))} KB`;
+    const megabytes = count / 2 ** 20;
+    if (megabytes < 99.95) return `${megabytes.toFixed(1)} MB`;
+    return megabytes < 1000 ? `${Math.round(megabytes)} MB` : `${(megabytes / 1024).toFixed(1)} GB`;
+  };
   const rate = (value) => (value === null || value === undefined ? '–' : value.toExponential(1).replace('.0e', 'e'));
   const STATUS = {
     queued: 'Queued',

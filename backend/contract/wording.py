@@ -41,8 +41,10 @@ def _explain_one(problem: dict[str, Any]) -> str:
             return f"'{field}' has {len(str(sent)):,} characters; the most is {limits['max_length']:,}."
         case "string_too_short":
             return f"'{field}' is empty."
-        case "too_long" | "too_short":
-            return f"'{field}' has {limits['actual_length']} entries; {problem['msg']}."
+        case "too_long":
+            return f"'{field}' has {limits['actual_length']:,} entries; the most is {limits['max_length']:,}."
+        case "too_short":
+            return f"'{field}' has {limits['actual_length']:,} entries; the least is {limits['min_length']:,}."
         case "value_error":
             return f"'{field}' {limits['error']}."
         case _:

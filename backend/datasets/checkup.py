@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ BLURRED = 0.06  # a sharp photograph has 0.15 and more, the same out of focus 0.
 _ENLARGED = 0.9  # of the smallest resolution's pixels; below it a picture teaches blur
 
 Level = Literal["blocks", "warns", "hints"]
+_GRAVEST_FIRST = get_args(Level)
 Remedy = Literal["add", "select", "captions"]
 
 
@@ -34,7 +35,7 @@ def check_up(dataset: Dataset, trigger_word: str, spec: BaseModelSpec) -> list[F
     """Return what to look at, the gravest first. Only what can't be trained on blocks."""
     if not dataset.images:
         return [_add("blocks", "There are no pictures yet", "Training needs at least one.")]
-    return [
+    found = [
         *_few(dataset.images),
         *_small(dataset.images, min(spec.training.resolution)),
         *_blurred(dataset.images),
@@ -42,6 +43,7 @@ def check_up(dataset: Dataset, trigger_word: str, spec: BaseModelSpec) -> list[F
         *_captions(dataset.images, " ".join(trigger_word.split())),
         *_too_long(dataset.images, spec),
     ]
+    return sorted(found, key=lambda finding: _GRAVEST_FIRST.index(finding.level))
 
 
 def tokens_in(text: str) -> int:

@@ -2,7 +2,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.session import LOCAL_OWNER
-from backend.contract import new_run_id
+from backend.contract import FailureKind, JobFailure, new_run_id
 from backend.keys import RunKeys
 from backend.storage import Storage
 from tests.app.conftest import Past
@@ -14,6 +14,31 @@ def test_a_training_is_answered_with_all_its_page_shows(browser: TestClient, pas
     assert (run["status"], run["step"], run["steps"]) == ("running", 140, 300)
     assert run["samples"][0]["url"].startswith("/media/loras/runs/")
     assert run["checkpoints"][0]["download"].endswith("?download=Zorbot_000100.safetensors")
+
+
+def test_what_a_worker_does_just_now_is_said_but_not_what_it_did_in_an_earlier_attempt(
+    browser: TestClient, past: Past
+) -> None:
+    keys = past.training(phase="fetching data", message="Downloading FLUX: 3 of 24 GB", seconds_left=70)
+    said = browser.get(f"/api/runs/{keys.run_id}").json()
+    assert (said["phase"], said["message"]) == ("fetching data", "Downloading FLUX: 3 of 24 GB")
+
+    again = past.training(wishes={"attempt": 2}, phase="uploading", message="the last checkpoint", seconds_left=70)
+    said = browser.get(f"/api/runs/{again.run_id}").json()
+    assert (said["phase"], said["message"], said["seconds_left"], said["step"]) == ("", "", None, 140)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_fault"), [("out of memory", True), ("invalid request", True), ("engine", False), ("weights", False)]
+)
+def test_a_failure_that_would_come_again_is_told_from_one_that_may_not(
+    browser: TestClient, past: Past, storage: Storage, kind: FailureKind, at_fault: bool
+) -> None:
+    keys = past.training()
+    failure = JobFailure(run_id=keys.run_id, attempt=1, kind=kind, message="It broke.")
+    storage.loras.put_message(keys.failure, failure)
+
+    assert browser.get(f"/api/runs/{keys.run_id}").json()["settings_at_fault"] is at_fault
 
 
 def test_a_poll_that_finds_no_change_costs_next_to_nothing(browser: TestClient, past: Past) -> None:

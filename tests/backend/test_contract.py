@@ -69,6 +69,11 @@ def test_an_emoji_is_a_fine_name_and_its_file_is_plain() -> None:
     assert file_stem("🦊") == "lora"
 
 
+def test_a_list_of_the_wrong_length_says_the_limit() -> None:
+    assert complaint(sample_prompts=["a"] * 10) == "'sample_prompts' has 10 entries; the most is 8."
+    assert complaint(resolution=[]) == "'resolution' has 0 entries; the least is 1."
+
+
 def test_one_source_of_pictures_is_needed() -> None:
     assert "either 'dataset_key' or 'dataset_url'" in complaint(dataset_url=None)
     assert "either 'dataset_key' or 'dataset_url'" in complaint(dataset_key="datasets/a.zip")

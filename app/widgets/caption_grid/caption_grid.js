@@ -26,6 +26,7 @@ const captions = new Map(),
 const say = (text, unsaved = false) => {
   if (saved.textContent !== text) saved.textContent = text;
   saved.classList.toggle('unsaved', unsaved);
+  saved.ariaLive = unsaved ? 'polite' : 'off'; // that each pause in typing is saved is not read out
 };
 const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
 const is_empty = (sha256) => !captions.get(sha256).trim();
@@ -289,6 +290,9 @@ pictures.addEventListener('click', (event) => {
   const figure = event.target.closest('.frame')?.closest('figure');
   if (figure) sheet.open(figure.dataset.sha256, crop_choice.value || crops?.resolutions.at(-1) || CROPS_OFF);
 });
+root
+  .querySelector('.skip')
+  .addEventListener('click', () => element.closest('.tabitem').querySelector('.rail :is(input, textarea)').focus());
 root.querySelector('.show-all').addEventListener('click', () => root.classList.add('whole'));
 filter.addEventListener('input', apply_filter);
 missing_button.addEventListener('click', () => {

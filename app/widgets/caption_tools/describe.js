@@ -16,6 +16,7 @@ const describe_pictures = (root, { model, where, missing }) => {
     meter.setAttribute('aria-valuemax', round.names.length);
     meter.setAttribute('aria-valuenow', round.done);
     meter.firstElementChild.style.width = `${(100 * round.done) / round.names.length}%`;
+    told.ariaLive = 'off'; // the bar tells how far it is; the end of it is read out
     told.textContent = `${round.done.toLocaleString()} of ${round.names.length.toLocaleString()} captioned by ${model}`;
   };
   const describe_one = async (id, picture) => {
@@ -59,6 +60,7 @@ const describe_pictures = (root, { model, where, missing }) => {
     await Promise.all(Array.from({ length: AT_ONCE }, work));
     const { problem, described } = round;
     round = null;
+    told.ariaLive = 'polite';
     told.textContent =
       problem || `${pictures(Object.keys(described).length)} captioned by ${model}. Worth a read-through.`;
     show(count_empty());

@@ -40,7 +40,9 @@ const progress = () => {
   meter.firstElementChild.style.width = `${share}%`;
   meter.setAttribute('aria-valuenow', Math.round(share));
 };
+// The bar tells how far it is; the end of it is read out.
 const count = () => {
+  note.ariaLive = 'off';
   note.textContent = `${round.done.toLocaleString()} of ${plural(round.files, 'file')} sent`;
 };
 const outcome = () => {
@@ -231,6 +233,7 @@ const send_all = async (everything) => {
   sending.hidden = true;
   again.hidden = !round.lost.length;
   dismiss.hidden = false;
+  note.ariaLive = 'polite';
   note.textContent = outcome();
   if (made && round.dataset_id && !round.added && !round.captions)
     await post(`/api/datasets/${round.dataset_id}/delete`).catch(() => null);

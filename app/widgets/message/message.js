@@ -19,4 +19,8 @@ window.addEventListener('atelier:message', (event) => {
   props.value = { ...props.value, text: event.detail.sentence };
   show(event.detail.sentence);
 });
+// What was wrong with a form may be right once somebody edits it.
+element.closest('.rail')?.addEventListener('input', () => {
+  if (props.value?.text) atelier.say(props.value.id, '');
+});
 show(props.value?.text);

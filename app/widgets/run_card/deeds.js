@@ -74,15 +74,17 @@ const run_deeds = (card, page) => {
       ? [go_on(''), button('Edit and retry…', clone, 'primary')]
       : [button('Edit and retry…', clone), go_on('primary')];
   };
-  // What to do about a problem stands beside it. Drawn again, a button would lose the focus.
+  // What to do about a problem stands beside it. Drawn again, a button would lose the focus; what takes its place gets it.
   const show_actions = (run) => {
     const fresh = actions(run),
       place = $(run.problem && !restarting ? '.problem .remedies' : '.head .actions'),
       key = `${run.run_id} ${fresh.map((each) => each.outerHTML)}`;
     if (key === shown && place.childElementCount) return;
     shown = key;
+    const had_focus = Boolean(document.activeElement.closest('.run-card .actions'));
     for (const each of card.querySelectorAll('.actions')) each.replaceChildren();
     place.replaceChildren(...fresh);
+    if (had_focus) (place.querySelector('a, button') ?? $('h2')).focus({ preventScroll: true });
   };
 
   const choices = (run) => {

@@ -5,7 +5,8 @@ const card = $('.run-card'),
   opening = $('.run-card-opening');
 let run_id = parameters().get('run') || '',
   run = null,
-  version = '';
+  version = '',
+  is_new = false;
 
 const notice = (sentence) => {
   $('.poll-notice').textContent = sentence;
@@ -80,6 +81,10 @@ const paint = () => {
   problem();
   samples.show(run);
   checkpoints.show(run);
+  // On a phone it takes the place of the list, and of what had the focus there.
+  if (is_new && document.activeElement === document.body && !document.querySelector('.run-list')?.offsetParent)
+    $('h2').focus({ preventScroll: true });
+  is_new = false;
 };
 
 // ---------------------------------------------------------------- keeping up
@@ -90,6 +95,7 @@ const open = (id) => {
     return;
   }
   run_id = id;
+  is_new = true;
   run = null;
   version = '';
   for (const part of [curve, log, config, deeds, samples, checkpoints]) part.clear();
