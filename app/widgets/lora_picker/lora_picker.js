@@ -24,7 +24,7 @@ const fits = (lora) => lora.architecture === value().architecture;
 const picture = (lora) =>
   lora?.thumb
     ? make('img', { class: 'thumb', src: lora.thumb, alt: '', loading: 'lazy' })
-    : make('span', { class: 'thumb' });
+    : make('span', { class: 'thumb', 'aria-hidden': 'true', text: [...(lora?.name || '')][0] || '' });
 const file_name = (key) => key.split('/').at(-1).replace('.safetensors', '');
 
 const reason_against = (lora) =>

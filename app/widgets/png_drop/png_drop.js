@@ -106,7 +106,7 @@ const show = (found, file) => {
         make('p', { class: 'prompt', text: found.prompt, tabindex: 0 }),
         make(
           'dl',
-          {},
+          { class: 'facts-list' },
           ...fact('Seed', found.seed),
           ...fact('Size', found.width && found.height ? `${found.width} × ${found.height}` : null),
           ...fact('Steps', found.steps),
