@@ -88,7 +88,7 @@ class Loopback:
     ways_in: frozenset[str] = frozenset()
 
     def __init__(self, hf_token: SecretStr | None = None) -> None:
-        missing = "Set HF_TOKEN to a token of yours that may write, and start the studio again."
+        missing = "Set HF_TOKEN to a token with write access, and restart the studio."
         self._hub = HubAccess(hf_token) if hf_token else HubAccess(None, missing)
 
     def person(self, request: Request) -> Person | None:

@@ -52,7 +52,8 @@ def read_header(path: Path, name: str) -> LoraHeader:
     except (ValueError, RecursionError, OSError) as error:
         why = "its header can't be read" if isinstance(error, (ValidationError, json.JSONDecodeError)) else error
         raise LoraRejected(
-            f"The LoRA '{name}' is damaged, cut short or no .safetensors file ({why}).", "Get it anew from its source."
+            f"The LoRA '{name}' is damaged, cut short or not a .safetensors file ({why}).",
+            "Download it again from its source.",
         ) from error
 
 

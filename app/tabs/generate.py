@@ -24,7 +24,7 @@ _PRESS = """(...values) => {
   const { width, height } = form.size;
   const loras = (form.picker?.loras || []).map(({ key, strength }) => ({ key, strength }));
   const seed = String(form.seed ?? '').trim(), start = form.start;
-  if (start?.pending) { atelier.say('generate', 'The picture to start from is still on its way.'); return; }
+  if (start?.pending) { atelier.say('generate', 'The start picture is still uploading.'); return; }
   const styles = form.styles?.styles || [], from = start?.key ? { init_image: start.key, denoise: start.denoise } : {};
   atelier.generate({ prompt, negative_prompt, base_model, loras, width, height, count, seed, steps, guidance,
     output_format, output_quality, styles, ...from });
@@ -81,10 +81,10 @@ def _words(spec: BaseModelSpec) -> dict[str, Any]:
     )
     styles = prompt_tools()
     negative_prompt = gr.Textbox(
-        label="Without",
+        label="Negative prompt",
         lines=1,
         max_lines=4,
-        placeholder="What should not be in it",
+        placeholder="What to leave out",
         visible=spec.negative_prompt,
         elem_id="negative-prompt",
         interactive=True,
@@ -111,7 +111,7 @@ def _advanced(spec: BaseModelSpec) -> dict[str, Any]:
             _FORMATS,
             value="png",
             label="File",
-            info="PNG loses nothing, and keeps the ComfyUI workflow. The others are smaller.",
+            info="PNG is lossless and carries the ComfyUI workflow. The others are smaller.",
             elem_classes="chips",
             interactive=True,
         )

@@ -89,7 +89,7 @@ class GenerateHandlers:
     def _start_from(self, made: Made, prompt: str, spec: BaseModelSpec) -> tuple[Any, ...]:
         """Start from the picture, with the words that are there; its own if there are none."""
         if not made.key or not made.width or not made.height:
-            raise InvalidRequest("This is no picture of the gallery.", "Open one there.")
+            raise InvalidRequest("This picture isn't in the gallery.", "Open one there.")
         url = self._studio.media.url("outputs", made.thumb_key or made.key)
         return filled(
             prompt=prompt or made.words,
@@ -101,7 +101,7 @@ class GenerateHandlers:
     def _make_again(self, made: Made, owner: str, from_file: bool) -> tuple[Any, ...]:
         spec = self._studio.base_models.get(made.base_model)
         if spec is None and not from_file:
-            raise InvalidRequest(f"The base model '{made.base_model}' is not here any more.")
+            raise InvalidRequest(f"The base model '{made.base_model}' is no longer here.")
         fields: dict[str, Any] = {
             "prompt": (made.words if made.part == "variations" else literal(made.prompt)) or gr.skip(),
             "styles": styles_value(),

@@ -143,7 +143,7 @@ class SetupHandlers:
             asked = self._studio.runs.state(owner, run_id).request
             dataset_id = self._studio.training.dataset_of(owner, run_id)
             if not isinstance(asked, TrainingRequest) or asked.base_model_id not in self._studio.base_models:
-                raise NotFound("The base model of this training is not here any more.", "Choose another one.")
+                raise NotFound("The base model of this training is no longer here.", "Choose another one.")
         except Exception as error:
             return (*[gr.skip()] * (9 + len(SETTINGS)), said("train", in_words(error)))
         advice = self.advice(asked.base_model_id)

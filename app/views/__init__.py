@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
-from backend.contract import BaseModelSpec, GenerationRequest, LoraUse, TrainingRequest, file_stem
+from backend.contract import BaseModelSpec, GenerationRequest, TrainingRequest, file_stem
 from backend.media import Media
 from backend.runs.state import RunState
 
@@ -63,11 +63,6 @@ class Views:
 def problem_of(state: RunState) -> Problem | None:
     """Return why a run failed."""
     return Problem(message=state.failure.message, hint=state.failure.hint) if state.failure else None
-
-
-def lora_name(use: LoraUse) -> str:
-    """Return what a LoRA's file is called, and how strongly it acted."""
-    return f"{lora_file_name(use.key)} × {use.strength:g}"
 
 
 def lora_file_name(key: str) -> str:

@@ -2,10 +2,18 @@
 
 from collections.abc import Sequence
 
-from app.views import PictureView, Problem, View, Views, lora_name, problem_of, version_of, version_of_run
+from app.views import PictureView, Problem, View, Views, lora_file_name, problem_of, version_of, version_of_run
 from backend.contract import MAX_SEED, GeneratedImage, GenerationRequest, GenerationSettings, Progress
 from backend.keys import ImageKeys
 from backend.runs.state import RunState, RunStatus
+
+
+class LoraUsed(View):
+    """A LoRA and how strongly it acts; `name` is its file's, for where the page knows no better."""
+
+    key: str
+    name: str
+    strength: float
 
 
 class GenerationView(View):
@@ -17,7 +25,7 @@ class GenerationView(View):
     ahead: int  # how many presses are at work or wait before it, while it waits itself
     prompt: str
     base_model: str
-    loras: list[str]
+    loras: list[LoraUsed]
     submitted_at: float
     phase: str
     phase_since: float  # seconds since 1970
@@ -72,7 +80,9 @@ class GenerationViews(Views):
             ahead=ahead,
             prompt=request.prompt,
             base_model=spec.name if spec else request.base_model_id,
-            loras=[lora_name(use) for use in request.lora_uses],
+            loras=[
+                LoraUsed(key=use.key, name=lora_file_name(use.key), strength=use.strength) for use in request.lora_uses
+            ],
             submitted_at=state.submitted_at,
             phase=progress.phase if progress else "queued",
             phase_since=_phase_since(progress) if progress else state.submitted_at,

@@ -1,6 +1,6 @@
 // Asking the server, and asking it again and again while somebody looks.
 {
-  const SILENT = 'The studio does not answer.';
+  const SILENT = 'The studio isn’t responding.';
   const ask_server = async (path, options = {}) => {
     let reply;
     try {

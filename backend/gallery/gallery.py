@@ -75,7 +75,7 @@ class Gallery:
         """Return everything needed to make a picture again. Raises NotFound."""
         if record := self._bucket.find_message(ImageKeys(owner, image_id).record, ImageRecord):
             return record
-        raise NotFound("This picture is not there any more.", "It may have been deleted elsewhere.")
+        raise NotFound("This picture no longer exists.", "It may have been deleted elsewhere.")
 
     def is_favourite(self, owner: str, image_id: ImageId) -> bool:
         """Return whether somebody marked the picture."""
@@ -89,7 +89,7 @@ class Gallery:
         """Return a file name, and the ComfyUI graph that made the picture. Raises NotFound when there was none."""
         record = self.open(owner, image_id)
         if PurePosixPath(record.key).suffix != ".png":
-            raise NotFound("Only a PNG keeps its ComfyUI workflow.", "Ask for PNG when you make the picture.")
+            raise NotFound("Only PNG files keep their ComfyUI workflow.", "Choose PNG when you generate.")
         with tempfile.TemporaryDirectory(prefix="atelier-picture-") as folder:
             path = Path(folder) / "picture.png"
             self._bucket.download(record.key, path)
@@ -156,7 +156,7 @@ def index_path(settings: Settings) -> Path:
 
 def _bounded(image_ids: list[ImageId]) -> list[ImageId]:
     if len(image_ids) > MOST_AT_ONCE:
-        raise InvalidRequest(f"{len(image_ids):,} pictures are too many at once.", f"Choose {MOST_AT_ONCE:,} at most.")
+        raise InvalidRequest(f"{len(image_ids):,} pictures are too many at once.", f"Choose up to {MOST_AT_ONCE:,}.")
     return image_ids
 
 

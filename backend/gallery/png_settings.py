@@ -62,7 +62,7 @@ def texts_in(path: Path) -> dict[str, str]:
                 found = dict(image.info)  # `image.text` would decode the pixels to look behind them
     except Exception as error:  # Pillow raises what its decoders happen to raise
         raise InvalidRequest(
-            "This is not a PNG that can be read.", "Other formats, and screenshots, don't keep how they were made."
+            "This isn't a readable PNG.", "Other formats, and screenshots, don't keep how they were made."
         ) from error
     return {str(name): text for name, text in found.items() if isinstance(text, str) and len(text) <= _MOST_TEXT}
 

@@ -70,7 +70,7 @@ class PromptBook(Message):
         by_name = {style.name: style for style in self.styles}
         for name in styles:
             if name not in by_name:
-                raise NotFound(f"There is no style '{name}' any more.", "Choose another one.")
+                raise NotFound(f"The style '{name}' no longer exists.", "Choose another one.")
             prompt = _within(by_name[name].prompt, prompt)
             added = by_name[name].negative_prompt.strip()
             if added and added not in negative_prompt:
@@ -129,14 +129,12 @@ class PromptBooks:
             data = book.model_dump_json().encode()
             if len(data) > _MOST_BYTES:
                 raise InvalidRequest(
-                    "Styles and lists together are more than a megabyte.", "Remove some you don't need."
+                    "Your styles and lists are over a megabyte together.", "Remove some you don't need."
                 )
             if self._bucket.put(key, data, if_absent=not tag, if_unchanged=tag):
                 return book
             time.sleep(0.02 * 2**attempt)
-        raise StorageError(
-            "Your styles and lists are changed from elsewhere without a pause.", "Try again in a minute."
-        )
+        raise StorageError("Your styles and lists keep being changed from elsewhere.", "Try again in a minute.")
 
 
 def load_prompt_book(path: Path = STARTER_BOOK) -> PromptBook:

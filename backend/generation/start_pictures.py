@@ -56,6 +56,6 @@ class StartPictures:
     def check(self, owner: str, key: StorageKey) -> None:
         """Return when the owner may start from the picture at `key`. Raises InvalidRequest or NotFound."""
         if not (key.startswith(_KINDS) and is_of(owner, key)):
-            raise InvalidRequest("This is no picture of yours.", "Choose one of the gallery, or a file.")
+            raise InvalidRequest("This picture isn't yours.", "Choose one from the gallery, or a file.")
         if not self._bucket.exists(key):
-            raise NotFound("The picture it started from is not there any more.", "Choose another one.")
+            raise NotFound("The picture it started from no longer exists.", "Choose another one.")

@@ -42,7 +42,7 @@ def expand(text: str, seed: Seed, lists: Lists) -> str:
     expanded = _Draw(seed, lists).expand(text, 0)
     if len(expanded) > MAX_PROMPT:
         raise InvalidRequest(
-            f"With its wildcards the prompt has {len(expanded):,} characters; the most is {MAX_PROMPT:,}.",
+            f"With its wildcards filled in, the prompt has {len(expanded):,} characters; the most is {MAX_PROMPT:,}.",
             "Shorten it, or the entries of its lists.",
         )
     return expanded
@@ -59,7 +59,7 @@ class _Draw:
     def expand(self, text: str, depth: int) -> str:
         if depth > _DEEPEST:
             raise InvalidRequest(
-                f"The wildcards lie more than {_DEEPEST} deep in each other.", "Look for lists that name each other."
+                f"The wildcards are nested more than {_DEEPEST} deep.", "Look for lists that refer to each other."
             )
         ends, pieces, at = _matching(text), [], 0
         while at < len(text):
@@ -81,7 +81,7 @@ class _Draw:
         if entries := self._lists.get(name.casefold()):
             return entries
         raise InvalidRequest(
-            f"There is no list '{name}'.", f"Make it under Wildcards, or write \\__{name}__ to have it as it stands."
+            f"There is no list '{name}'.", f"Make it under Wildcards, or write \\__{name}__ to keep it as it is."
         )
 
     def _one_of(self, choices: Sequence[str]) -> str:

@@ -183,7 +183,7 @@ class Grids:
     def _record(self, owner: str, grid_id: GridId) -> GridRecord:
         if record := self._bucket.find_message(GridKeys(owner, grid_id).record, GridRecord):
             return record
-        raise NotFound("This grid is not there any more.", "It may have been deleted, or belong to somebody else.")
+        raise NotFound("This grid no longer exists.", "It may have been deleted, or belong to somebody else.")
 
     def _send(self, record: GridRecord, cell: GridCell) -> AtelierError | None:
         """Ask for a cell; return why it could not be."""

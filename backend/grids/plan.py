@@ -89,7 +89,7 @@ def plan_grid(wish: GridWish, owner: str, spec: BaseModelSpec, loras: Loras, see
     count = len(list(itertools.product(*values)))
     if count > MOST_CELLS:
         sizes = " × ".join(str(len(axis)) for axis in values)
-        raise InvalidRequest(f"{sizes} are {count:,} cells; the most is {MOST_CELLS}.", "Take fewer values.")
+        raise InvalidRequest(f"{sizes} are {count:,} cells; the most is {MOST_CELLS}.", "Use fewer values.")
     common = {
         "prompt": wish.prompt.strip(), "seed": seed if wish.seed is None else wish.seed, "steps": wish.steps,
         "guidance": wish.guidance, "key": wish.lora_key and known.fitting(wish.lora_key), "strength": wish.strength,
@@ -108,14 +108,14 @@ def plan_grid(wish: GridWish, owner: str, spec: BaseModelSpec, loras: Loras, see
 def _check_axes(wish: GridWish) -> None:
     kinds = [axis.kind for axis in wish.axes]
     if twice := next((kind for kind in kinds if kinds.count(kind) > 1), None):
-        raise InvalidRequest(f"Two axes vary “{AXIS_NAMES[twice]}”; one is enough.")
+        raise InvalidRequest(f"Two axes vary “{AXIS_NAMES[twice]}”. Change one of them.")
     if set(kinds) >= _LORA_KINDS:
-        raise InvalidRequest("LoRAs and checkpoints can't both be varied; a checkpoint is a LoRA, too.")
+        raise InvalidRequest("LoRAs and checkpoints can't both vary: a checkpoint is a LoRA, too.")
     varied = bool(_LORA_KINDS & set(kinds))
     if "strength" in kinds and not varied and not wish.lora_key:
         raise InvalidRequest("The axis “Strength” needs a LoRA: choose one, or vary LoRAs or checkpoints as well.")
     if wish.with_none and not varied and "strength" not in kinds:
-        raise InvalidRequest("A column without a LoRA needs an axis of LoRAs, checkpoints or strengths beside it.")
+        raise InvalidRequest("A column with no LoRA needs LoRAs, checkpoints or strengths that vary.")
     if "prompt" not in kinds and not wish.prompt.strip():
         raise InvalidRequest("Write what you want to see first.")
 
@@ -174,7 +174,7 @@ def _asked(axis: AxisWish, known: _Known) -> list[_Value]:
         return [_Value(known.name(key), {"key": key}) for key in few_loras(list(axis.keys))]
     if axis.kind == "checkpoint":
         if axis.run_id is None:
-            raise InvalidRequest("The axis “Checkpoint”: choose the training whose checkpoints to compare.")
+            raise InvalidRequest("The axis “Checkpoint”: choose a run whose checkpoints to compare.")
         return [_Value(f"Step {step:,}", {"key": key}, step) for step, key in known.checkpoints(axis.run_id, axis.text)]
     whole = NUMBERS[axis.kind].whole
     return [

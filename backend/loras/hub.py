@@ -102,7 +102,7 @@ class Hub:
             except HfHubHTTPError as error:
                 if error.response.status_code != 409:
                     raise
-                raise InvalidRequest(f"You have a repository {repo} already.", "Choose another name.") from error
+                raise InvalidRequest(f"You already have a repository {repo}.", "Choose another name.") from error
 
     def upload(self, token: SecretStr, repo: str, files: dict[str, Path | bytes]) -> None:
         """Put files into a repository in one commit."""
@@ -131,7 +131,7 @@ def _in_words() -> Iterator[None]:
                 "Hugging Face doesn't accept the token.", "Sign in again, or make a new HF_TOKEN."
             ) from error
         if status == 403:
-            raise HubError("The token may not create repositories.", "Use one with the right to write.") from error
+            raise HubError("The token may not create repositories.", "Use one with write access.") from error
         raise HubError(f"Hugging Face answered with an error ({status}).", "Try again in a few minutes.") from error
     except (ConnectionFailed, OSError) as error:
         raise HubError("Hugging Face doesn't answer.", "Check the connection, and try again.") from error

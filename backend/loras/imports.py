@@ -35,7 +35,7 @@ class Described(NamedTuple):
 def describe_file(path: Path, file_name: str, specs: Iterable[BaseModelSpec], limits: Limits) -> Described:
     """Return what a file is. Raises LoraRejected with its name for one that can't be prompted with here."""
     if not file_name.lower().endswith(".safetensors"):
-        raise InvalidRequest(f"{file_name} is no .safetensors file.", "Import a LoRA in that format.")
+        raise InvalidRequest(f"{file_name} isn't a .safetensors file.", "Import a LoRA in that format.")
     stem = file_name[: -len(".safetensors")].rpartition("/")[2]
     header = check_is_lora(path, stem)
     return Described(

@@ -138,7 +138,7 @@ class Loras:
         try:
             return self._show(lora, self._pictures.get(ImageKeys(owner, image_id).thumb))
         except NotFound as error:
-            raise NotFound("This picture is not there any more.", "Choose another one.") from error
+            raise NotFound("This picture no longer exists.", "Choose another one.") from error
 
     def mark_published(self, owner: str, lora_id: LoraId, address: str) -> None:
         """Note where on the Hub a LoRA is."""

@@ -88,7 +88,7 @@ class Publishing:
         repo, files = self._repo(lora, wish, token), self._files(owner, lora, wish)
         with self._lock:
             if self.state(owner, lora_id).state == "going":
-                raise InvalidRequest("This LoRA is on its way already.", "Wait until it is there.")
+                raise InvalidRequest("This LoRA is already being published.", "Wait until it is done.")
             self._states[owner, lora_id] = (Publication("going", f"Sending {repo}…"), time.monotonic())
         self._pool.submit(self._publish, owner, lora, repo, files, token)
 
@@ -96,7 +96,7 @@ class Publishing:
         """Return how far publishing has got, as this app knows."""
         publication, since = self._states.get((owner, lora_id), (Publication("none"), 0.0))
         if publication.state == "going" and time.monotonic() - since > _DEADLINE_S:
-            return Publication("failed", f"It wasn't there after {_DEADLINE_S / 60:.0f} minutes. Try again.")
+            return Publication("failed", f"It wasn't done after {_DEADLINE_S / 60:.0f} minutes. Try again.")
         return publication
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class Publishing:
         name = wish.repo_name.strip() or file_stem(lora.name)
         if not _REPO_NAME.fullmatch(name) or ".." in name or "--" in name or name.endswith((".git", ".", "-")):
             raise InvalidRequest(
-                f"'{name[:100]}' can't be a repository's name.", "Use letters, digits, '-', '_' and '.', 96 at most."
+                f"'{name[:100]}' can't be a repository name.", "Use up to 96 letters, digits, '-', '_' and '.'."
             )
         return f"{self._hub.account(token)}/{name}"
 
@@ -148,10 +148,10 @@ class Publishing:
             samples = self._loras.making(owner, lora.record.run_id).samples
             if sample := next((each for each in samples if each.key == chosen.sample_key), None):
                 return _File(f"images/{number}.webp", sample.prompt, "loras", sample.key)
-        raise NotFound("One of the chosen pictures is not there any more.", "Choose again.")
+        raise NotFound("One of the chosen pictures no longer exists.", "Choose again.")
 
 
 def _token(access: HubAccess) -> SecretStr:
     if access.token is None:
-        raise Forbidden("Nothing can be published yet.", access.missing)
+        raise Forbidden("Publishing isn't set up yet.", access.missing)
     return access.token

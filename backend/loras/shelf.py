@@ -73,7 +73,7 @@ class LoraShelf:
         keys = LoraKeys(owner, lora_id)
         record = self._bucket.find_message(keys.record, LoraRecord)
         if record is None:
-            raise NotFound("This LoRA is not there any more.", "It may have been deleted elsewhere.")
+            raise NotFound("This LoRA no longer exists.", "It may have been deleted elsewhere.")
         label = self._bucket.find_message(keys.label, LoraLabel) or LoraLabel()
         return Lora(record, label, self._dataset(owner, record.run_id))
 
@@ -88,7 +88,7 @@ class LoraShelf:
             if self._bucket.put(keys.label, data, if_absent=not tag, if_unchanged=tag):
                 return
             time.sleep(0.02 * 2**attempt)
-        raise StorageError("This LoRA is changed from elsewhere without a pause.", "Try again in a minute.")
+        raise StorageError("This LoRA keeps being changed from elsewhere.", "Try again in a minute.")
 
     def _is_new(self, keys: LoraKeys, stored: dict[str, Stored]) -> bool:
         return any((key, stored[key].etag) not in self._read for key in (keys.record, keys.label) if key in stored)

@@ -104,8 +104,8 @@ def test_a_picture_that_was_started_from_another_brings_that_one(
     not_theirs = fields(reuse(event(image_id=stolen.id), Visit(), "", BASE_MODEL))
 
     assert (form["start"]["key"], form["start"]["denoise"], form["message"]["text"]) == (first.key, 0.35, "")
-    assert (lost["start"]["key"], "not there any more" in lost["message"]["text"]) == ("", True)
-    assert (not_theirs["start"]["key"], "no picture of yours" in not_theirs["message"]["text"]) == ("", True)
+    assert (lost["start"]["key"], "no longer exists" in lost["message"]["text"]) == ("", True)
+    assert (not_theirs["start"]["key"], "This picture isn't yours" in not_theirs["message"]["text"]) == ("", True)
 
 
 def test_a_page_can_not_name_a_picture_to_be_shown(quiet_studio: Studio) -> None:
@@ -118,7 +118,7 @@ def test_a_page_can_not_name_a_picture_to_be_shown(quiet_studio: Studio) -> None
         fields(GenerateHandlers(quiet_studio).reuse(again, Visit(), "", BASE_MODEL)),
     ):
         assert "eve" not in str(form)
-        assert "no picture" in form["message"]["text"]
+        assert "picture isn't" in form["message"]["text"]
 
 
 def test_words_that_were_drawn_come_back_as_they_were_and_the_template_to_go_on_from(

@@ -63,11 +63,11 @@ def test_the_same_file_is_there_once(browser: TestClient, lora_id: str) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("x.safetensors", b"", "'x' is damaged, cut short or no .safetensors file"),
+        ("x.safetensors", b"", "'x' is damaged, cut short or not a .safetensors file"),
         ("x.safetensors", b"\xff" * 100, "'x' is damaged"),
         ("x.safetensors", lora_bytes(1)[:-1], "'x' is damaged"),
         ("x.safetensors", lora_bytes(1, hidden=99), "doesn't know. Its first layer is"),
-        ("x.ckpt", lora_bytes(1), "x.ckpt is no .safetensors file."),
+        ("x.ckpt", lora_bytes(1), "x.ckpt isn't a .safetensors file."),
         ("../x.safetensors", lora_bytes(1), "name can't be used"),
         ("", lora_bytes(1), "name can't be used"),
     ],

@@ -67,7 +67,7 @@ def test_a_header_is_read_as_the_library_wrote_it(path: Path) -> None:
 )
 def test_a_header_that_lies_is_refused_by_name(path: Path, header: Any, data: bytes) -> None:
     write(path, header, data)
-    with pytest.raises(LoraRejected, match=r"'x' is damaged, cut short or no \.safetensors file"):
+    with pytest.raises(LoraRejected, match=r"'x' is damaged, cut short or not a \.safetensors file"):
         read_header(path, "x")
 
 

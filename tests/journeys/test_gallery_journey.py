@@ -24,7 +24,7 @@ def pictures(page: Page, address: str) -> Locator:
     page.goto(f"{address}/?tab=gallery&q=apple")
     wall = page.locator(".gallery-wall .tile")
     expect(
-        page.get_by_role("button", name=re.compile("Make the first one|Show all pictures|Open: an apple")).first
+        page.get_by_role("button", name=re.compile("Make your first picture|Show all pictures|Open: an apple")).first
     ).to_be_visible(timeout=SHORT)
     if wall.count() < 2:
         page.goto(f"{address}/?tab=generate")
@@ -120,7 +120,7 @@ def compared(page: Page, bar: Locator) -> None:
     page.keyboard.press("s")
     expect(dialog.locator("tbody td")).to_have_text(seeds[::-1])
     page.keyboard.press("2")
-    expect(dialog.get_by_role("button", name="Beside")).to_have_attribute("aria-pressed", "true")
+    expect(dialog.get_by_role("button", name="Side by side")).to_have_attribute("aria-pressed", "true")
     assert Axe().run(page).violations_count == 0
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()

@@ -72,7 +72,7 @@ def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     expect(slot.locator("img")).not_to_have_attribute(
         "src", re.compile(f"^blob:|{re.escape(str(dropped))}"), timeout=SHORT
     )
-    slot.get_by_label("How much is redrawn").fill("0.3")
+    slot.get_by_label("How much to change").fill("0.3")
     form.locator("#tab-generate").get_by_role("button", name="Advanced").click()
     form.get_by_role("radio", name="WebP").check(force=True)
     expect(form.get_by_role("spinbutton", name="Quality")).to_be_visible(timeout=SHORT)
@@ -101,12 +101,12 @@ def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     # What it was started from comes back with it.
     open_tab(form, "Gallery")
     form.locator(".gallery-wall .open").first.click(timeout=SHORT)
-    expect(view.get_by_text("0.6 redrawn")).to_be_visible(timeout=SHORT)
+    expect(view.get_by_text("changed by 0.6")).to_be_visible(timeout=SHORT)
     view.get_by_role("button", name="Another picture").click()
-    expect(view.get_by_text("0.3 redrawn")).to_be_visible(timeout=SHORT)
+    expect(view.get_by_text("changed by 0.3")).to_be_visible(timeout=SHORT)
     view.get_by_role("button", name="Reuse everything").click(timeout=SHORT)
     expect(slot).to_contain_text("Starts from this picture", timeout=SHORT)
-    expect(slot.get_by_label("How much is redrawn")).to_have_value("0.3")
+    expect(slot.get_by_label("How much to change")).to_have_value("0.3")
 
 
 def test_one_of_hundreds_of_loras_is_found_and_added_by_keyboard(form: Page) -> None:
@@ -121,14 +121,14 @@ def test_one_of_hundreds_of_loras_is_found_and_added_by_keyboard(form: Page) -> 
     form.route(re.compile(r"/api/loras\?since="), serve)
     form.reload()
     picker = form.get_by_role("region", name="LoRAs", exact=True)
-    expect(picker.get_by_text("240 more: search for them.")).to_be_visible(timeout=SHORT)
+    expect(picker.get_by_text("240 more. Search to find them.")).to_be_visible(timeout=SHORT)
     search = picker.get_by_label("Search LoRAs")
     for number in (123, 299):
         search.fill(f"lora {number}")
         expect(picker.locator(".choice")).to_have_count(1)
         search.press("Enter")
     expect(picker.get_by_label("Chosen LoRAs").locator("li")).to_have_count(1)
-    expect(form.get_by_text("LoRA 299 is made for A base and does not fit Tiny FLUX.")).to_be_visible(timeout=SHORT)
+    expect(form.get_by_text("LoRA 299 is made for A base and doesn’t fit Tiny FLUX.")).to_be_visible(timeout=SHORT)
     search.fill("lora 12")
     search.press("ArrowDown")
     form.keyboard.press("ArrowRight")
@@ -200,7 +200,7 @@ def test_a_seed_is_kept_drawn_and_stepped_and_a_shape_is_drawn(form: Page) -> No
     drawn = generate(form, pictures=1)
     lock.click()
     expect(seed).to_have_value(drawn["seed"])
-    form.get_by_role("button", name="Draw another seed").click()
+    form.get_by_role("button", name="Random seed").click()
     expect(seed).not_to_have_value(drawn["seed"])
     seed.fill("12a")
     form.get_by_role("button", name="Generate", exact=True).click()
@@ -208,7 +208,7 @@ def test_a_seed_is_kept_drawn_and_stepped_and_a_shape_is_drawn(form: Page) -> No
 
 
 def test_only_a_model_that_heeds_it_is_told_what_to_leave_out(form: Page) -> None:
-    without = form.get_by_label("Without")
+    without = form.get_by_label("Negative prompt")
     expect(without).to_have_count(0)
     form.locator("#tab-generate").get_by_label("Base model").click()
     form.get_by_role("option", name="Stable Diffusion XL").click()
@@ -239,7 +239,7 @@ def test_loras_are_searched_added_and_say_why_they_can_not_be(form: Page, addres
     expect(foreign).to_have_attribute("aria-disabled", "true", timeout=SHORT)
     foreign.focus()
     form.keyboard.press("Enter")
-    expect(form.get_by_text("Foreign is made for SDXL and does not fit Tiny FLUX.")).to_be_visible(timeout=SHORT)
+    expect(form.get_by_text("Foreign is made for SDXL and doesn’t fit Tiny FLUX.")).to_be_visible(timeout=SHORT)
     chosen = picker.get_by_role("list", name="Chosen LoRAs")
     expect(chosen.get_by_role("listitem")).to_have_count(0)
 
@@ -252,9 +252,9 @@ def test_loras_are_searched_added_and_say_why_they_can_not_be(form: Page, addres
     expect(chosen.get_by_role("listitem")).to_have_count(2)
     chosen.get_by_label("Strength of Robot").fill("0.6")
     box = write(form, "a robot")  # which is another word than the trigger
-    chosen.get_by_role("button", name="+ Put “bot” into the prompt").first.click()
+    chosen.get_by_role("button", name="+ Add “bot” to the prompt").first.click()
     expect(box).to_have_value("a robot, bot")
-    expect(chosen.get_by_role("button", name="+ Put")).to_have_count(0)
+    expect(chosen.get_by_role("button", name="+ Add")).to_have_count(0)
 
 
 def test_wildcards_are_drawn_for_each_picture_and_reused_as_they_were_drawn(form: Page, address: str) -> None:
@@ -264,7 +264,7 @@ def test_wildcards_are_drawn_for_each_picture_and_reused_as_they_were_drawn(form
     dialog.get_by_role("button", name="New list").click(timeout=SHORT)
     editor = form.get_by_role("dialog", name="New list")
     editor.get_by_label("Name").fill("Ä/b")
-    editor.get_by_label("One on each line").fill("owl\n\nfox\n")
+    editor.get_by_label("One per line").fill("owl\n\nfox\n")
     editor.get_by_role("button", name="Save").click()
     expect(editor.get_by_role("alert")).to_contain_text("The name takes small letters and digits", timeout=SHORT)
     editor.get_by_label("Name").fill("Night animal")
@@ -307,7 +307,7 @@ def test_a_style_is_written_chosen_changed_and_deleted(form: Page) -> None:
     dialog.get_by_role("button", name="New style").click(timeout=SHORT)
     editor = form.get_by_role("dialog", name="New style")
     editor.get_by_label("Name").fill("On blue")
-    editor.get_by_label("How it is written").fill("{prompt} on a blue background")
+    editor.get_by_label("Template").fill("{prompt} on a blue background")
     editor.get_by_role("button", name="Save").click()
     expect(dialog).to_contain_text("On blue", timeout=SHORT)
     form.keyboard.press("Escape")
@@ -387,7 +387,7 @@ def test_every_part_of_the_form_is_accessible(
     def choose() -> None:
         tab.get_by_label("Base model").click()
         page.get_by_role("option", name="Stable Diffusion XL").click()
-        expect(page.get_by_label("Without")).to_be_visible(timeout=SHORT)
+        expect(page.get_by_label("Negative prompt")).to_be_visible(timeout=SHORT)
 
     states = {
         "filled": fill,

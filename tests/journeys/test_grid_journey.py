@@ -59,7 +59,7 @@ def test_a_grid_fills_lasts_and_goes(page: Page, address: str, tmp_path: Path) -
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_role("heading", name="See the difference")).to_be_visible(timeout=SHORT)
     page.goto(link)
-    expect(page.get_by_text("This grid is not there any more.")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("This grid no longer exists.")).to_be_visible(timeout=SHORT)
 
 
 def test_a_mistake_is_named_before_anything_is_drawn(page: Page, address: str) -> None:
@@ -84,7 +84,7 @@ def test_three_things_vary_and_what_was_cancelled_is_drawn_later(page: Page, add
     page.get_by_label("Sheets vary").select_option("strength")
     page.get_by_label("Values of the sheets").fill("1, 2")
     # Without a LoRA there is no strength: those cells are drawn once for both sheets.
-    expect(page.get_by_text("2 × 2 × 2: 6 pictures to draw, as 2 would be the same")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("2 × 2 × 2: 6 pictures to draw (2 repeats are shared)")).to_be_visible(timeout=SHORT)
     page.get_by_role("button", name="Draw the grid").click()
     cells = page.locator(".grid-view td img")
     page.get_by_role("button", name="Cancel", exact=True).click(timeout=SHORT)
@@ -112,7 +112,7 @@ def test_three_things_vary_and_what_was_cancelled_is_drawn_later(page: Page, add
     expect(cells).to_have_count(4)
 
     page.reload()
-    page.get_by_role("button", name="Use its settings").click(timeout=SHORT)
+    page.get_by_role("button", name="Reuse settings").click(timeout=SHORT)
     expect(page.get_by_label("Values of the rows")).to_have_value("2–3", timeout=SHORT)
     expect(page.get_by_label("Toy robot", exact=True)).to_be_checked()
     expect(page.get_by_text("2 × 2 × 2: 6 pictures to draw")).to_be_visible(timeout=SHORT)

@@ -24,8 +24,8 @@ def test_a_file_from_elsewhere_becomes_a_lora_that_makes_pictures(
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(toy.read_bytes()[:-1])
     import_files(page, toy, broken)
-    expect(page.get_by_text("Toy robot is here, for Tiny FLUX.")).to_be_visible(timeout=SHORT)
-    expect(page.get_by_label("LoRAs that were not taken")).to_contain_text("'broken' is damaged, cut short")
+    expect(page.get_by_text("Toy robot imported, for Tiny FLUX.")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_label("LoRAs that could not be imported")).to_contain_text("'broken' is damaged, cut short")
 
     # By keyboard: open the card, rename it, and come back to where one was.
     card = page.get_by_role("button", name="Open Toy robot")
@@ -51,7 +51,10 @@ def test_a_file_from_elsewhere_becomes_a_lora_that_makes_pictures(
     expect(prompt).to_have_value("t0y", timeout=SHORT)
     expect(page.get_by_label("Chosen LoRAs")).to_contain_text("Grandma's robot", timeout=SHORT)
     prompt.press("Control+Enter")
-    expect(page.locator(".image-feed article").first.locator("img")).to_have_count(4, timeout=LONG)
+    made = page.locator(".image-feed article").first
+    expect(made.locator("img")).to_have_count(4, timeout=LONG)
+    # Its file is still called by its first name.
+    expect(made).to_contain_text("Grandma's robot × 1")
 
 
 def test_its_picture_becomes_its_thumbnail_and_it_can_be_deleted(page: Page, address: str, toy: Path) -> None:
@@ -62,7 +65,7 @@ def test_its_picture_becomes_its_thumbnail_and_it_can_be_deleted(page: Page, add
     expect(page.locator(".lora-panel img.cover")).to_be_visible(timeout=SHORT)
 
     # To its pictures and back, on a page whose Gallery has not been opened before.
-    page.get_by_role("button", name="All of them in the Gallery").click(timeout=SHORT)
+    page.get_by_role("button", name="See all in the Gallery").click(timeout=SHORT)
     tiles = page.locator(".gallery-wall .tiles img")
     expect(tiles).to_have_count(4, timeout=SHORT)
     page.reload()

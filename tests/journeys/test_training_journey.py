@@ -226,7 +226,7 @@ def what_else_can_be_done(page: Page, address: str) -> None:
     page.goto(f"{address}/?tab=runs")
     expect(use).to_be_visible(timeout=SHORT)
     card.get_by_role("button", name="Compare in a grid").click()
-    expect(page.get_by_label("Training", exact=True).locator("option:checked")).to_have_text("Noise", timeout=SHORT)
+    expect(page.get_by_label("Run", exact=True).locator("option:checked")).to_have_text("Noise", timeout=SHORT)
     page.goto(f"{address}/?tab=runs")
     expect(use).to_be_visible(timeout=SHORT)
     more.click()

@@ -16,7 +16,12 @@ const show = () => {
       select = part(name);
     // One that no picture is left of still says what is looked for.
     if (name !== 'when' && ![...select.options].some((option) => option.value === value)) {
-      select.append(make('option', { value, text: value.split('/').at(-1).replace('.safetensors', '') }));
+      select.append(
+        make('option', {
+          value,
+          text: atelier.lora_named?.(value) || value.split('/').at(-1).replace('.safetensors', ''),
+        }),
+      );
     }
     select.value = is_days(value) ? 'days' : value;
     select.classList.toggle('set', Boolean(value));

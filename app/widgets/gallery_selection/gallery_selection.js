@@ -18,7 +18,7 @@ window.addEventListener('atelier:tab', (event) => {
   bar.hidden = !ids.length || event.detail !== 'gallery';
 });
 const few_enough = () => {
-  if (ids.length > MOST) toast(`${counted(ids.length)} are too many at once. Choose ${MOST.toLocaleString()} at most.`);
+  if (ids.length > MOST) toast(`${counted(ids.length)} are too many at once. Choose up to ${MOST.toLocaleString()}.`);
   return ids.length <= MOST;
 };
 const on = (name, work) =>
@@ -40,18 +40,18 @@ on('like', async (image_ids) => {
   await post('/api/gallery/favourite', { image_ids, favourite });
   tell('liked', { ids: image_ids, favourite });
   all_liked = favourite;
-  bar.querySelector('.like').textContent = favourite ? 'No favourite' : 'Favourite';
+  bar.querySelector('.like').textContent = favourite ? 'Unfavourite' : 'Favourite';
   toast(
     favourite
-      ? `${counted(image_ids.length)} among your favourites`
-      : `${counted(image_ids.length)} no longer among your favourites`,
+      ? `${counted(image_ids.length)} added to your favourites`
+      : `${counted(image_ids.length)} removed from your favourites`,
   );
 });
 // The browser writes the archive to disk as it comes: a form is the only way to ask for that with so many ids.
 on('zip', (image_ids) => {
   form.elements.message.value = JSON.stringify({ image_ids });
   form.submit();
-  toast(`${counted(image_ids.length)} are being packed; your browser saves the ZIP.`);
+  toast(`${counted(image_ids.length)} on the way as a ZIP. Your browser will save it.`);
 });
 on('delete', async (image_ids) => {
   const what = counted(image_ids.length),
@@ -59,7 +59,7 @@ on('delete', async (image_ids) => {
   if (
     !(await confirm({
       title: `Delete ${what}?`,
-      text: `${one ? 'It is' : 'They are'} deleted for good, with ${one ? 'its' : 'their'} settings.`,
+      text: `${one ? 'It is' : 'They are'} deleted for good, along with ${one ? 'its' : 'their'} settings.`,
       yes: `Delete ${what}`,
     }))
   )

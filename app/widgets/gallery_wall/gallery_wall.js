@@ -7,7 +7,8 @@ const notice = root.querySelector('.poll-notice'),
   empty = root.querySelector('.empty-state'),
   fresh_button = root.querySelector('.fresh');
 const NEAR = 900,
-  LOOK_MS = 10000;
+  LOOK_MS = 10000,
+  LOOKED_MS = 1200;
 // `ids` follows `items` in place: the picture view turns through it. `shown` are the tiles that are on the page.
 const items = [],
   ids = [],

@@ -10,9 +10,9 @@ const say_empty = () => {
   const filtered = is_filtered();
   empty.querySelector('h2').textContent = filtered ? 'Nothing matches' : 'No pictures yet';
   empty.querySelector('p').textContent = filtered
-    ? 'No picture is like that. Try fewer words, or look at all of them.'
+    ? 'Try fewer words or filters, or look at everything.'
     : 'Every picture you make is kept here with its prompt, seed and settings.';
-  empty.querySelector('button').textContent = filtered ? 'Show all pictures' : 'Make the first one';
+  empty.querySelector('button').textContent = filtered ? 'Show all pictures' : 'Make your first picture';
 };
 const count = async () => {
   const now = round,
@@ -21,10 +21,10 @@ const count = async () => {
 };
 const state_of = (page) =>
   page.trouble
-    ? `${page.trouble} What is here may be out of date; nothing is lost.`
+    ? `${page.trouble} What you see may be out of date; nothing is lost.`
     : page.whole
       ? ''
-      : 'The gallery is being put in order; pictures appear as they are found.';
+      : 'The gallery is being indexed. Pictures appear as they are found.';
 const more = async () => {
   if (busy || finished || !seen()) return;
   busy = true;
@@ -33,7 +33,8 @@ const more = async () => {
   try {
     const page = await get(`/api/gallery?${question({ after })}`);
     if (now !== round) return;
-    if (!after) {
+    const first = !after;
+    if (first) {
       items.length = ids.length = 0;
       focused = 0;
       shown.forEach((node) => node.remove());
@@ -46,6 +47,8 @@ const more = async () => {
     finished = !page.after && page.whole;
     notice.textContent = state_of(page);
     if (!page.whole && !page.after) pause = 1200;
+    // The first page waits for no long look into storage; what that has found is asked for by itself.
+    if (page.whole && first) setTimeout(look, LOOKED_MS);
     say_empty();
     render();
   } catch (error) {

@@ -10,7 +10,7 @@ const KINDS = {
   guidance: 'Guidance',
 };
 const EXAMPLES = {
-  prompt: 'One prompt a line',
+  prompt: 'One prompt per line',
   seed: '1–4',
   strength: '0–1 step 0.2',
   steps: '8, 12, 20',
@@ -31,7 +31,7 @@ const files = (chosen) =>
         document.createTextNode(lora.name),
       ),
     ),
-    fitting(choices.loras).length ? null : make('p', { text: 'There are none for this base model yet.' }),
+    fitting(choices.loras).length ? null : make('p', { text: 'No LoRAs for this base model yet.' }),
   );
 const values_box = (kind, name, given) => {
   if (!kind) return [];
@@ -39,14 +39,14 @@ const values_box = (kind, name, given) => {
   const label = `Values of the ${name.toLowerCase()}`;
   const box =
     kind === 'prompt'
-      ? make('textarea', { rows: 3, placeholder: EXAMPLES.prompt, 'aria-label': label })
-      : make('input', { class: 'text', placeholder: EXAMPLES[kind], 'aria-label': label });
+      ? make('textarea', { class: 'entry', rows: 3, placeholder: EXAMPLES.prompt, 'aria-label': label })
+      : make('input', { class: 'entry text', placeholder: EXAMPLES[kind], 'aria-label': label });
   box.value = given.text ?? FIRST[kind] ?? '';
   if (kind !== 'checkpoint') return [box];
   const trainings = make(
     'select',
-    { class: 'training', 'aria-label': 'Training' },
-    option('', 'Choose a training'),
+    { class: 'entry training', 'aria-label': 'Run' },
+    option('', 'Choose a run'),
     ...fitting(choices.trainings).map((each) => option(each.run_id, each.name)),
   );
   trainings.value = given.run_id || fitting(choices.trainings)[0]?.run_id || '';
@@ -56,7 +56,7 @@ const axis = (name, kind) => {
   const kinds = Object.entries(KINDS).filter(([each]) => each || name !== 'Columns');
   const select = make(
     'select',
-    { class: 'kind', 'aria-label': `${name} vary` },
+    { class: 'entry kind', 'aria-label': `${name} vary` },
     ...kinds.map(([value, text]) => option(value, text)),
   );
   const box = make('div', { class: 'values' });

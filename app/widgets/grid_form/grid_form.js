@@ -66,9 +66,11 @@ const wish = () => {
 const in_words = (news) => {
   const same = news.places - news.cells,
     sizes = news.lengths.join(' × ');
-  const count = `${news.lengths.length > 1 ? `${sizes}: ` : ''}${news.cells} ${news.cells === 1 ? 'picture' : 'pictures'} to draw${same ? `, as ${same} would be the same` : ''}`;
+  const count = `${news.lengths.length > 1 ? `${sizes}: ` : ''}${news.cells} ${news.cells === 1 ? 'picture' : 'pictures'} to draw${same ? ` (${same} ${same === 1 ? 'repeat is' : 'repeats are'} shared)` : ''}`;
   const time =
-    news.seconds === null ? 'how long is known after the first' : `about ${duration(news.seconds)} on one worker`;
+    news.seconds === null
+      ? 'the first one will tell how long it takes'
+      : `about ${duration(news.seconds)} on one worker`;
   return `${count}; ${time}${news.dollars === null ? '' : `, about $${news.dollars.toFixed(2)}`}.`;
 };
 const say = (outlook, problem) => {
@@ -158,7 +160,7 @@ const compare_checkpoints = () => {
   if (!run_id) return;
   address({ checkpoints: '' }, true);
   if (!training) {
-    toast('This training has no checkpoints to compare.');
+    toast('This run has no checkpoints to compare.');
     return;
   }
   $('.base').value = training.base_model;

@@ -31,7 +31,7 @@ const kind_of = (cell) =>
 const why = (cell) =>
   cell.problem
     ? `${cell.problem.message} ${cell.problem.hint}`.trim()
-    : 'It was never asked for, or its run has been deleted.';
+    : 'It was never started, or its run has been deleted.';
 const cell_tile = (cell, place) => {
   if (cell.picture) {
     const image = make('img', { src: cell.picture.thumb, alt: cell.words, loading: 'lazy', decoding: 'async' });

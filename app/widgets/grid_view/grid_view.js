@@ -31,7 +31,7 @@ const button = (label, work, kind = '') => atelier.button(label, work, `small ${
 const act = (action, message) => attempt(() => post(`/api/grids/${grid_id}/${action}`, message));
 const remove = async () => {
   const going = grid.cells.some((cell) => GOING.includes(cell.status));
-  const text = `Its finished pictures stay in the gallery.${going ? ' What is still being drawn is stopped.' : ''}`;
+  const text = `Its finished pictures stay in the gallery.${going ? ' The rest will be stopped.' : ''}`;
   if (!(await confirm({ title: 'Delete this grid?', text, yes: 'Delete it' }))) return;
   try {
     await post(`/api/grids/${grid_id}/delete`);
@@ -52,7 +52,7 @@ const promote = async (step, pressed) => {
   try {
     const item = await (await post('/api/loras/promote', { run_id: grid.checkpoints.run_id, step })).json();
     tell('loras-changed');
-    toast(`${item.name} is a LoRA of its own now`);
+    toast(`${item.name} is now a LoRA of its own`);
   } catch (error) {
     toast(error.message);
     pressed.disabled = false;
@@ -68,7 +68,7 @@ const promotion = (axis, index) => {
   return make('button', {
     type: 'button',
     class: 'button small',
-    text: kept ? 'Its LoRA' : 'Promote',
+    text: kept ? 'Open LoRA' : 'Promote',
     'aria-label': kept ? `Open the LoRA of step ${step}` : `Promote step ${step}`,
     title: kept ? 'This checkpoint is a LoRA' : 'Make this checkpoint a LoRA of its own',
     onclick: (event) => (kept ? open_lora(kept) : promote(steps[index], event.target)),
@@ -133,9 +133,9 @@ const doings = (counts) =>
       ? button(counts.ended === 1 ? 'Retry 1 cell' : `Retry ${counts.ended} cells`, () => act('retry', {}))
       : null,
     grid.wish
-      ? button('Use its settings', () => {
+      ? button('Reuse settings', () => {
           tell('grid-wish', grid.wish);
-          toast('The form has its settings now');
+          toast('Settings copied to the form');
         })
       : null,
     make('a', {

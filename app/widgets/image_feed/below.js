@@ -8,7 +8,7 @@ const below_button = (root) => {
     const away = root.getBoundingClientRect().top > innerHeight - NEAR;
     if (!away && root.offsetParent) fresh = 0;
     button.hidden = !away || !(going || fresh);
-    button.textContent = going ? `↓ ${going} at work` : `↓ ${fresh} new ${fresh === 1 ? 'picture' : 'pictures'}`;
+    button.textContent = going ? `↓ ${going} in progress` : `↓ ${fresh} new ${fresh === 1 ? 'picture' : 'pictures'}`;
   };
   button.addEventListener('click', () => {
     root.scrollIntoView({ behavior: 'smooth' });

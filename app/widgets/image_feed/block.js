@@ -26,12 +26,14 @@ const problem = (run) =>
     make('p', { text: `${run.problem.message} ${run.problem.hint}`.trim() }),
     act(run, run.status === 'cancelled' ? 'Start again' : 'Retry', 'retry'),
   );
+// A LoRA is called what it is called now: the picker knows.
+const lora_words = ({ key, name, strength }) => `${atelier.lora_named?.(key) || name} × ${strength}`;
 const about = (run) => {
   const facts = [
     run.base_model,
     `${run.width} × ${run.height}`,
     run.seed && `seed ${run.seed}`,
-    ...run.loras,
+    ...run.loras.map(lora_words),
     run.submitted_at && ago(run.submitted_at),
   ].filter(Boolean);
   return make(

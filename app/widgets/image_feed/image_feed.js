@@ -14,12 +14,15 @@ let version = '',
   known = false;
 
 const key_of = (run) => run.run_id || run.press;
-// Moves the bar there is, so that it glides, and leaves alone what has not changed.
-const move_on = (entry, run) => {
-  const head = entry.node.querySelector('.about'),
+const put_about = (node, run) => {
+  const head = node.querySelector('.about'),
     focused = head.contains(document.activeElement);
   head.replaceWith(about(run));
-  if (focused) entry.node.querySelector('.about button')?.focus({ preventScroll: true });
+  if (focused) node.querySelector('.about button')?.focus({ preventScroll: true });
+};
+// Moves the bar there is, so that it glides, and leaves alone what has not changed.
+const move_on = (entry, run) => {
+  put_about(entry.node, run);
   for (const note of entry.node.querySelectorAll(':scope > .note')) note.remove();
   entry.node.append(...notes(run));
   const bar = entry.node.querySelector('.meter');
@@ -66,10 +69,16 @@ const arrange = (runs) => {
   const kept = new Set(order);
   for (const [key, { node }] of shown) if (!kept.has(node)) shown.delete(key);
   empty.hidden = !known || order.length > 0;
-  const going = [...shown.values()].filter(({ run }) => is_going(run)).length;
-  below.at_work(going);
-  going_bar.hidden = going < 2;
-  going_bar.querySelector('p').textContent = `${going} at work or waiting`;
+  const going = [...shown.values()].filter(({ run }) => is_going(run)),
+    drawing = going.filter(({ run }) => run.status === 'running').length;
+  below.at_work(going.length);
+  going_bar.hidden = going.length < 2;
+  going_bar.querySelector('p').textContent = [
+    drawing ? `${drawing} drawing` : '',
+    going.length > drawing ? `${going.length - drawing} queued` : '',
+  ]
+    .filter(Boolean)
+    .join(', ');
 };
 
 // ---------------------------------------------------------------- pressing Generate
@@ -126,6 +135,9 @@ atelier.generate = async (wishes) => {
   arrange(last_runs);
   refresh();
 };
+window.addEventListener('atelier:loras-named', () => {
+  for (const { node, run } of shown.values()) if (run.loras.length && !run.grid_id) put_about(node, run);
+});
 atelier.early_presses.splice(0).forEach((wishes) => atelier.generate(wishes));
 cancel_all.addEventListener('click', async () => {
   cancel_all.disabled = true;

@@ -8,11 +8,7 @@ const PHASES = {
   'loading model': 'Loading the model',
 };
 const in_line = (ahead) =>
-  ahead === 0
-    ? 'Next in line, waiting for a worker'
-    : ahead === 1
-      ? 'Queued, 1 before it'
-      : `Queued, ${ahead} before it`;
+  ahead === 0 ? 'Next in line, waiting for a worker' : ahead === 1 ? 'Queued, 1 ahead' : `Queued, ${ahead} ahead`;
 // A cold start takes its time: the seconds say that it is not stuck.
 const waited = (run) => {
   const seconds = Date.now() / 1000 - run.phase_since;

@@ -11,7 +11,7 @@ let going = null,
 
 const reason_against = (file) => {
   if (!file.name.toLowerCase().endsWith('.safetensors'))
-    return 'it is no .safetensors file. Import a LoRA in that format.';
+    return 'it isn’t a .safetensors file. Import a LoRA in that format.';
   return file.size > props.value.max_bytes
     ? `it is ${bytes(file.size)}; the most is ${bytes(props.value.max_bytes)}.`
     : '';
@@ -22,7 +22,7 @@ const paint = () => {
   sending.hidden = !going;
   meter.firstElementChild.style.width = `${share}%`;
   meter.setAttribute('aria-valuenow', Math.round(share));
-  if (going) note.textContent = share < 100 ? `Sending ${going.name}…` : `Looking at ${going.name}…`;
+  if (going) note.textContent = share < 100 ? `Sending ${going.name}…` : `Checking ${going.name}…`;
   else note.textContent = taken.join(' ');
 };
 
@@ -44,10 +44,10 @@ const send = (file) =>
       }
       request.status === 200
         ? resolve(answer)
-        : reject(new Error(answer.error || 'The studio does not answer. Send it again.'));
+        : reject(new Error(answer.error || 'The studio isn’t responding. Send it again.'));
     };
     request.onerror = () => reject(new Error('The connection broke. Send it again.'));
-    request.onabort = () => reject(new Error('Stopped; nothing of it was kept.'));
+    request.onabort = () => reject(new Error('Stopped. Nothing was kept.'));
     root.querySelector('.stop').onclick = () => {
       waiting.length = 0;
       request.abort();
@@ -61,7 +61,7 @@ const work = async () => {
     paint();
     try {
       const { lora, new: is_new } = await send(going);
-      taken.push(is_new ? `${lora.name} is here, for ${lora.base_model}.` : `${lora.name} was here already.`);
+      taken.push(is_new ? `${lora.name} imported, for ${lora.base_model}.` : `${lora.name} is already here.`);
       tell('loras-changed');
     } catch (error) {
       refuse(going, error.message);

@@ -12,7 +12,7 @@ const facts = () =>
       'Trigger word',
       lora.trigger_word && link(lora.trigger_word, () => copy(lora.trigger_word, `“${lora.trigger_word}” copied`)),
     ),
-    ...fact('Run', lora.run_id ? link('Open its run', () => leave(() => open_run(lora.run_id))) : 'Imported'),
+    ...fact('Run', lora.run_id ? link('Open the run', () => leave(() => open_run(lora.run_id))) : 'Imported'),
     ...fact('Dataset', lora.dataset && link(lora.dataset, open_dataset)),
     ...fact('Steps', lora.steps?.toLocaleString()),
     ...fact('Rank', lora.rank),
@@ -74,7 +74,7 @@ const form = () => {
     make(
       'label',
       {},
-      document.createTextNode('Tags, comma between'),
+      document.createTextNode('Tags, separated by commas'),
       make('input', { class: 'entry', name: 'tags', value: lora.tags.join(', '), maxlength: 860, autocomplete: 'off' }),
     ),
     make(

@@ -104,19 +104,19 @@ const remove = async () => {
   if (!(await say(() => post(`/api/loras/${doomed.lora_id}/delete`)))) return;
   panel.close();
   tell('loras-changed');
-  toast(`${doomed.name} is deleted`);
+  toast(`${doomed.name} deleted`);
 };
 const promote = async (step) => {
   const item = await say(async () => (await post('/api/loras/promote', { run_id: making.run_id, step })).json());
   if (!item) return;
   tell('loras-changed');
-  toast(`${item.name} is a LoRA of its own now`);
+  toast(`${item.name} is now a LoRA of its own`);
   open({ lora_id: item.lora_id });
 };
 const publish = () => {
   const missing = library?.publish_missing;
   if (missing) {
-    toast(`Nothing can be published yet. ${missing}`);
+    toast(`Publishing isn’t set up yet. ${missing}`);
     return;
   }
   tell('publish', { lora, samples: making?.samples || [], pictures });
@@ -169,7 +169,7 @@ const paint = () => {
         ),
         doings(),
         library?.publish_missing
-          ? make('p', { class: 'hint', text: `To publish it on Hugging Face: ${library.publish_missing}` })
+          ? make('p', { class: 'hint', text: `To publish on Hugging Face: ${library.publish_missing}` })
           : null,
         form(),
       ]

@@ -3,7 +3,7 @@ const show_as_thumb = async (message) => {
   const item = await say(async () => (await post(`/api/loras/${lora.lora_id}/thumb`, message)).json());
   if (item) {
     changed(item);
-    toast('This is its thumbnail now');
+    toast('Thumbnail changed');
   }
 };
 const enlarge = (url, words, thumb) => {
@@ -60,11 +60,11 @@ const checkpoint_row = (step, prompts) => {
             promoted && promoted.lora_id === lora?.lora_id
               ? make('small', { text: 'This LoRA' })
               : promoted
-                ? button('Its LoRA', () => open({ lora_id: promoted.lora_id }), 'small')
+                ? button('Open LoRA', () => open({ lora_id: promoted.lora_id }), 'small')
                 : make('button', {
                     type: 'button',
                     class: 'button small',
-                    text: 'Promote this one',
+                    text: 'Promote',
                     'aria-label': `Promote step ${step}`,
                     onclick: () => promote(step),
                   }),
@@ -86,14 +86,14 @@ const picture_section = () =>
     'section',
     { 'aria-label': 'Pictures made with it' },
     make('h3', { text: 'Pictures made with it' }),
-    make('p', { text: 'The newest ones. Open one to make it the thumbnail.' }),
+    make('p', { text: 'The latest ones. Open one to make it the thumbnail.' }),
     make(
       'div',
       { class: 'pictures' },
       ...pictures.map((picture, index) => shot(picture.thumb, `Picture ${index + 1}`, { image_id: picture.image_id })),
     ),
     button(
-      'All of them in the Gallery',
+      'See all in the Gallery',
       () => {
         const { key } = lora;
         leave(() => find_pictures({ with: key }));
@@ -107,16 +107,12 @@ const checkpoint_section = () => {
   return make(
     'section',
     { 'aria-label': 'Checkpoints' },
-    make('h3', { text: 'Checkpoints beside each other' }),
+    make('h3', { text: 'Checkpoints side by side' }),
     make('p', {
-      text: 'The same prompt and seed at every step. A promoted one becomes a LoRA of its own, whatever becomes of the run.',
+      text: 'The same prompt and seed at every step. Promote the one you like best: it becomes a LoRA of its own and stays, even if the run is deleted.',
     }),
     making.checkpoints.length > 1
-      ? button(
-          'Compare them with prompts of your own',
-          () => leave(() => compare_checkpoints(making.run_id)),
-          'small compare',
-        )
+      ? button('Compare with your own prompts', () => leave(() => compare_checkpoints(making.run_id)), 'small compare')
       : null,
     make(
       'div',

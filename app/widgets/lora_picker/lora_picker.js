@@ -1,4 +1,4 @@
-const { make, poll, get, type_into, open_tab, toast, arrow_keys } = atelier;
+const { make, poll, get, type_into, open_tab, tell, toast, arrow_keys } = atelier;
 const root = element.querySelector('.lora-picker'),
   choices = root.querySelector('.choices'),
   chosen = root.querySelector('.chosen');
@@ -16,19 +16,23 @@ const set = (uses) => {
   props.value = { ...value(), loras: uses };
   paint();
 };
+atelier.lora_named = (key) => {
+  const lora = loras.find((each) => each.key === key);
+  return lora && `${lora.name} ${lora.detail}`.trim();
+};
 const fits = (lora) => lora.architecture === value().architecture;
 const picture = (lora) =>
   lora?.thumb
     ? make('img', { class: 'thumb', src: lora.thumb, alt: '', loading: 'lazy' })
-    : make('span', { class: 'thumb' });
+    : make('span', { class: 'thumb', 'aria-hidden': 'true', text: [...(lora?.name || '')][0] || '' });
 const file_name = (key) => key.split('/').at(-1).replace('.safetensors', '');
 
 const reason_against = (lora) =>
-  fits(lora) ? '' : `${lora.name} is made for ${lora.base_model} and does not fit ${value().base_model}.`;
+  fits(lora) ? '' : `${lora.name} is made for ${lora.base_model} and doesn’t fit ${value().base_model}.`;
 const add = (lora) => {
   const reason = reason_against(lora);
   if (reason) toast(reason);
-  else if (value().loras.length >= MOST) toast(`${MOST} LoRAs at once are the most. Remove one first.`);
+  else if (value().loras.length >= MOST) toast(`You can use up to ${MOST} LoRAs at once. Remove one first.`);
   else set([...value().loras, { key: lora.key, strength: 1 }]);
 };
 const choice = (lora) => {
@@ -64,7 +68,7 @@ const trigger_chip = (lora) => {
   return make('button', {
     type: 'button',
     class: 'trigger',
-    text: `+ Put “${word}” into the prompt`,
+    text: `+ Add “${word}” to the prompt`,
     onclick: () => {
       const text = box.value.trim();
       if (!says(text, word)) type_into('#prompt textarea', text ? `${text}, ${word}` : word);
@@ -127,7 +131,7 @@ const row = (use) => {
       'span',
       { class: 'name' },
       make('b', { text: name }),
-      make('small', { text: lora ? lora.detail || lora.trigger_word : known ? 'Not there any more' : '' }),
+      make('small', { text: lora ? lora.detail || lora.trigger_word : known ? 'No longer there' : '' }),
     ),
     make('button', {
       type: 'button',
@@ -161,14 +165,15 @@ const paint = () => {
     more = found.length - SHOWN;
   chosen.replaceChildren(...value().loras.map(row));
   choices.replaceChildren(...found.slice(0, SHOWN).map(choice));
-  if (more > 0) choices.append(make('p', { class: 'more', text: `${more.toLocaleString()} more: search for them.` }));
+  if (more > 0)
+    choices.append(make('p', { class: 'more', text: `${more.toLocaleString()} more. Search to find them.` }));
   search.hidden = loras.length < SEARCH_FROM;
   none.hidden = !known || found.length > 0 || (loras.length > 0 && !search.value.trim());
   none.replaceChildren(
     ...(loras.length
-      ? [document.createTextNode('No LoRA is called that.')]
+      ? [document.createTextNode('No LoRA matches.')]
       : [
-          document.createTextNode('None yet: the base model draws by itself. '),
+          document.createTextNode('No LoRAs yet. The base model works on its own, too. '),
           make('button', { type: 'button', text: 'Train one', onclick: () => open_tab('train') }),
         ]),
   );
@@ -185,6 +190,7 @@ const refresh = poll({
       ({ loras, version } = news);
       known = true;
       paint();
+      tell('loras-named');
     }
     return 8000;
   },

@@ -83,7 +83,7 @@ const follow = async () => {
     return;
   }
   paint();
-  problem(news.message || 'The studio was started again meanwhile. Publish it again.');
+  problem(news.message || 'The studio was restarted in the meantime. Publish it again.');
 };
 const frame = (...parts) =>
   dialog.replaceChildren(make('h2', { id: 'lora-publish-title', text: `Publish “${lora.name}”` }), ...parts);
@@ -92,14 +92,14 @@ const close_button = (label = 'Close') =>
 const busy = (sentence) =>
   frame(
     make('p', { role: 'status' }, make('span', { class: 'button busy', text: sentence })),
-    make('p', { text: 'This may take minutes. You can close this; it goes on.' }),
+    make('p', { text: 'This may take a few minutes. You can close this; it carries on.' }),
     make('div', { class: 'dialog-buttons' }, close_button()),
   );
 const done = (url) =>
   frame(
     make('p', {
       role: 'status',
-      text: 'It is on Hugging Face, in a private repository. When you are content with it, make it public there, in its settings.',
+      text: 'It is on Hugging Face, in a private repository. Once you’re happy with it, make it public in the settings there.',
     }),
     make(
       'div',
@@ -131,9 +131,9 @@ const paint = () => {
   });
   frame(
     make('p', {
-      text: 'It goes into a private repository of your own account: the file, a model card and the pictures you choose. Your note and tags stay here.',
+      text: 'The file, a model card and the pictures you choose go into a private repository in your account. Your note and tags stay here.',
     }),
-    make('label', { class: 'name' }, document.createTextNode('Name of the repository'), name),
+    make('label', { class: 'name' }, document.createTextNode('Repository name'), name),
     ...(offered.length
       ? [
           make('h3', { text: 'Pictures on the card' }),
@@ -144,8 +144,8 @@ const paint = () => {
           ),
         ]
       : []),
-    make('h3', { text: 'What goes' }),
-    make('p', { class: 'where', text: 'Asking Hugging Face whose the token is…' }),
+    make('h3', { text: 'What will be published' }),
+    make('p', { class: 'where', text: 'Checking your Hugging Face account…' }),
     make('pre', { tabindex: 0, 'aria-label': 'The model card' }),
     make('p', { class: 'problem', role: 'alert' }),
     make(

@@ -36,7 +36,7 @@ const origin = (lora) => {
   if (!lora.run_id) return make('span', { class: 'origin', text: 'Imported' });
   const link = make('button', {
     type: 'button',
-    text: 'Its run',
+    text: 'Run',
     'aria-label': `The run of ${lora.name}`,
     onclick: () => open_run(lora.run_id),
   });
@@ -130,7 +130,7 @@ const offer_bases = () => {
   const names = [...new Set(library.loras.map((lora) => lora.base_model))].sort(),
     chosen = base.value;
   base.replaceChildren(
-    make('option', { value: '', text: 'Every base model' }),
+    make('option', { value: '', text: 'All base models' }),
     ...names.map((name) => make('option', { value: name, text: name })),
   );
   base.value = names.includes(chosen) ? chosen : '';

@@ -9,7 +9,7 @@ const lora_words = ({ name, step, strength }) =>
   `${name}${step === null ? '' : `, step ${step.toLocaleString()},`} × ${strength}`;
 const FACTS = [
   ['Prompt', (picture) => picture.prompt],
-  ['Without', (picture) => picture.negative_prompt],
+  ['Negative prompt', (picture) => picture.negative_prompt],
   ['LoRAs', (picture) => picture.origins.map(lora_words).join(', ') || 'None'],
   ['Seed', (picture) => picture.seed],
   ['Steps', (picture) => String(picture.steps)],
@@ -50,7 +50,7 @@ const paint = () => {
   $('.same').textContent = !apart.length
     ? 'Both were made with the same settings.'
     : same.length
-      ? `The same in both: ${same.join(', ')}.`
+      ? `Same in both: ${same.join(', ')}.`
       : '';
   // What a caption says where nothing else is read: the one thing that differs, or which it is.
   const [only] = apart.length === 1 ? apart : [];

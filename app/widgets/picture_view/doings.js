@@ -21,7 +21,7 @@ const remove = async () => {
   if (
     !(await confirm({
       title: 'Delete this picture?',
-      text: 'It is deleted for good, with its settings.',
+      text: 'It is deleted for good, along with its settings.',
       yes: 'Delete',
     }))
   )
@@ -49,7 +49,7 @@ const workflow = () =>
     const reply = await fetch(`/api/gallery/${picture.image_id}/workflow`, {
       signal: AbortSignal.timeout(60000),
     }).catch(() => {
-      throw new Error('The studio does not answer.');
+      throw new Error('The studio isn’t responding.');
     });
     if (!reply.ok) throw new Error((await reply.json()).error);
     const address = URL.createObjectURL(await reply.blob());

@@ -20,9 +20,9 @@ const origin = (from) =>
       `× ${from.strength}${from.there ? '' : ' · deleted'}`,
       from.there && opened(from),
     ),
-    step('Pictures', 'All made with it', '', () => find_pictures({ with: from.key })),
+    step('Pictures', 'All with this LoRA', '', () => find_pictures({ with: from.key })),
     !from.run_id
-      ? step('Training', 'Imported', 'no training here')
+      ? step('Training', 'Imported', 'trained elsewhere')
       : from.run_there
         ? step('Training', 'Open the run', from.step === null ? '' : `step ${from.step.toLocaleString()}`, () =>
             open_run(from.run_id),
@@ -52,6 +52,6 @@ const start = () =>
             onclick: () => open({ ids: [picture.start_id], at: 0 }),
           })
         : make('span', { text: 'A file' }),
-      make('em', { text: `${picture.denoise} redrawn` }),
+      make('em', { text: `changed by ${picture.denoise}` }),
     ),
   );

@@ -19,8 +19,8 @@ const {
 } = atelier;
 const view = element.querySelector('.picture-view');
 const KEYS = [
-  ['← →', 'turn'],
-  ['F', 'like'],
+  ['← →', 'browse'],
+  ['F', 'favourite'],
   ['R', 'reuse'],
   ['V', 'variations'],
   ['B', 'compare'],
@@ -204,18 +204,15 @@ const paint = () => {
         ...fact('Size', `${picture.width} × ${picture.height}`),
         ...fact('Steps', picture.steps),
         ...fact('Guidance', picture.guidance),
-        ...fact(
-          'Base model',
-          picture.base_model_there ? picture.base_model : `${picture.base_model} (not here any more)`,
-        ),
-        ...fact('Without', picture.negative_prompt),
-        ...fact('Written as', picture.prompt_template),
+        ...fact('Base model', picture.base_model_there ? picture.base_model : `${picture.base_model} (no longer here)`),
+        ...fact('Negative prompt', picture.negative_prompt),
+        ...fact('Template', picture.prompt_template),
       ),
       picture.origins.length || picture.denoise !== null
         ? make(
             'div',
             { class: 'origins' },
-            make('h2', { text: 'Where it comes from' }),
+            make('h2', { text: 'Where it came from' }),
             picture.denoise === null ? '' : start(),
             ...picture.origins.map(origin),
           )

@@ -53,7 +53,7 @@ const read = async (file) => {
     refuse(
       file,
       error instanceof TypeError || error.name === 'TimeoutError'
-        ? 'The studio does not answer. Try again.'
+        ? 'The studio isn’t responding. Try again.'
         : error.message,
     );
   }
@@ -86,13 +86,13 @@ const show = (found, file) => {
   };
   const lacking = [];
   if (found.model && !found.base_model)
-    lacking.push(`The model “${found.model}” is not here, so the one on the form stays.`);
+    lacking.push(`The model “${found.model}” isn’t in this studio, so the form keeps its own.`);
   if (found.missing_loras.length)
     lacking.push(
-      `${found.missing_loras.length === 1 ? 'A LoRA is' : 'Some LoRAs are'} not here: ${found.missing_loras.join(', ')}.`,
+      `${found.missing_loras.length === 1 ? 'A LoRA is' : 'Some LoRAs are'} missing here: ${found.missing_loras.join(', ')}.`,
     );
   if (found.negative_prompt && !found.heeds_negative_prompt)
-    lacking.push(`${found.base_model_name || 'The model on the form'} may take no negative prompt.`);
+    lacking.push(`${found.base_model_name || 'The model on the form'} may ignore the negative prompt.`);
   picture = URL.createObjectURL(file);
   open(
     make('h2', { id: 'png-found-title', text: `Made with ${found.tool}` }),
@@ -106,14 +106,14 @@ const show = (found, file) => {
         make('p', { class: 'prompt', text: found.prompt, tabindex: 0 }),
         make(
           'dl',
-          {},
+          { class: 'facts-list' },
           ...fact('Seed', found.seed),
           ...fact('Size', found.width && found.height ? `${found.width} × ${found.height}` : null),
           ...fact('Steps', found.steps),
           ...fact('Guidance', found.guidance),
           ...fact('Model', found.base_model_name || found.model),
           ...found.lora_names.flatMap((name) => fact('LoRA', name)),
-          ...fact('Without', found.negative_prompt),
+          ...fact('Negative prompt', found.negative_prompt),
         ),
       ),
     ),

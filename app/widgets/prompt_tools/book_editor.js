@@ -5,16 +5,18 @@ const KINDS = {
     title: 'Styles',
     one: 'style',
     path: '/api/prompt-book/styles',
-    about: [
-      'A style is written around your prompt. In it, ',
-      '{prompt}',
-      ' is where your words go; without it they come first.',
-    ],
+    about: ['A style wraps your prompt. Your words go where it says ', '{prompt}', '; if it doesn’t, they come first.'],
     detail: (style) => style.prompt,
     fields: (style) => [
       ['name', 'Name', style.name, 40],
-      ['prompt', 'How it is written', style.prompt, 1000, 'Such as: a watercolour of {prompt}, soft washes'],
-      ['negative_prompt', 'Without', style.negative_prompt, 1000, 'Heeded by base models that take a negative prompt'],
+      ['prompt', 'Template', style.prompt, 1000, 'For example: a watercolour of {prompt}, soft washes'],
+      [
+        'negative_prompt',
+        'Negative prompt',
+        style.negative_prompt,
+        1000,
+        'Used by base models that take a negative prompt',
+      ],
     ],
     message: (filled) => filled,
   },
@@ -23,16 +25,16 @@ const KINDS = {
     one: 'list',
     path: '/api/prompt-book/lists',
     about: [
-      'In a prompt, ',
+      'Write ',
       '{red|blue}',
-      ' is one of these, and ',
+      ' in a prompt to pick one of these, or ',
       '__colour__',
-      ' one out of the list of that name. Each picture draws its own, by its seed, so the same seed draws the same.',
+      ' to pick from the list of that name. Each picture gets its own pick, and the same seed always picks the same.',
     ],
     detail: (list) => list.words.join(', '),
     fields: (list) => [
-      ['name', 'Name', list.name, 40, 'Small letters, digits and dashes'],
-      ['words', 'One on each line', list.words.join('\n'), 500000, 'A line may hold wildcards itself'],
+      ['name', 'Name', list.name, 40, 'Lowercase letters, digits and dashes'],
+      ['words', 'One per line', list.words.join('\n'), 500000, 'A line can contain wildcards of its own'],
     ],
     message: ({ name, words }) => ({ name: name.trim().toLowerCase().replace(/\s+/g, '-'), words: words.split('\n') }),
     inserted: (list) => `__${list.name}__`,
@@ -58,7 +60,7 @@ const book_editor = ({ dialog, book, changed, insert }) => {
     if (
       !(await confirm({
         title: `Delete the ${kind.one} “${entry.name}”?`,
-        text: 'Pictures made with it keep their words.',
+        text: 'Pictures already made with it keep their prompts.',
         yes: 'Delete',
       }))
     )

@@ -92,5 +92,5 @@ menu.addEventListener('toggle', () => {
       }),
     ),
   );
-  if (!prompts.length) choices.append(make('p', { text: 'Nothing has been generated yet.' }));
+  if (!prompts.length) choices.append(make('p', { text: 'Your earlier prompts will be listed here.' }));
 });

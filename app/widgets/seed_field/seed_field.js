@@ -11,7 +11,7 @@ const paint = () => {
   const seed = String(props.value ?? '').trim();
   if (input.value.trim() !== seed) input.value = seed;
   lock.setAttribute('aria-pressed', String(Boolean(seed)));
-  lock.title = seed ? 'Kept: press for a new seed each time' : 'Keep the seed of the newest pictures';
+  lock.title = seed ? 'Seed kept. Press for a new one each time' : 'Keep the seed of the latest pictures';
   input.setAttribute('aria-invalid', String(Boolean(seed) && !is_seed(seed)));
 };
 const set = (seed) => {

@@ -37,7 +37,7 @@ const paint = () => {
   const is_odd = !sizes.some((size) => is(size, value()));
   // Made anew only where something else is to be seen: a radio that has the keyboard keeps it.
   if (listed !== known || (is_odd && !(odd && is(odd, value())))) {
-    [known, odd] = [listed, is_odd ? { name: 'As it was', width, height } : null];
+    [known, odd] = [listed, is_odd ? { name: 'Custom', width, height } : null];
     shapes.replaceChildren(...[...sizes, ...(odd ? [odd] : [])].map(choice));
   }
   for (const radio of shapes.querySelectorAll('input')) radio.checked = radio.value === `${width}x${height}`;

@@ -32,7 +32,7 @@ const paint = () => {
   if (filled && image.getAttribute('src') !== url) image.src = url;
   if (!filled) image.removeAttribute('src');
   one.querySelector('small').textContent = pending
-    ? 'On its way…'
+    ? 'Uploading…'
     : width
       ? `${width} × ${height}, cropped to the shape you draw`
       : 'Cropped to the shape you draw';
@@ -65,7 +65,7 @@ const send = async (file) => {
     taken = await reply.json();
     if (!reply.ok) sentence = taken.error;
   } catch {
-    sentence = 'The studio does not answer. Try again.';
+    sentence = 'The studio isn’t responding. Try again.';
   }
   if (turn !== sending) return; // taken away, or replaced by another
   set(sentence ? EMPTY : { ...taken, pending: false });
@@ -145,7 +145,9 @@ const tile = (picture) =>
   );
 const open_gallery = async () => {
   const place = make('div', { class: 'choices' }),
-    about = make('p', { text: 'The newest pictures. Any other: open it in the Gallery and choose “Use as start”.' });
+    about = make('p', {
+      text: 'These are your newest pictures. For any other, open it in the Gallery and choose “Use as start”.',
+    });
   dialog.replaceChildren(
     make('h2', { id: 'start-gallery-title', text: 'Start from one of your pictures' }),
     about,
@@ -160,7 +162,7 @@ const open_gallery = async () => {
   try {
     const { pictures } = await get('/api/gallery');
     place.replaceChildren(...pictures.map(tile));
-    if (!pictures.length) about.textContent = 'There are no pictures yet: what you generate appears here.';
+    if (!pictures.length) about.textContent = 'No pictures yet. What you generate appears here.';
     place.querySelector('button')?.focus();
   } catch (error) {
     about.textContent = error.message;

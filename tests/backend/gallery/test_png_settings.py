@@ -161,7 +161,7 @@ def test_a_text_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_png_is_refused_in_words(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "file.png"
     path.write_bytes(data)
-    with pytest.raises(InvalidRequest, match="not a PNG"):
+    with pytest.raises(InvalidRequest, match="isn't a readable PNG"):
         read_png(path)
 
 

@@ -64,7 +64,7 @@ def test_a_prompt_is_written_in_several_styles_and_in_each_once() -> None:
 
     assert once == ("ink drawing of a cat, on paper, flat style", "dog, colour")
     assert book.written(*book.written("a cat", "", ["Ink"]), ["Ink"]) == ("ink drawing of a cat, on paper", "colour")
-    with pytest.raises(NotFound, match="no style 'Oil'"):
+    with pytest.raises(NotFound, match="style 'Oil' no longer exists"):
         book.written("a cat", "", ["Oil"])
     with pytest.raises(InvalidRequest, match="9 styles"):
         book.written("a cat", "", ["Ink"] * 9)

@@ -72,7 +72,7 @@ def test_nobody_starts_from_what_is_not_theirs_or_gone(starts: StartPictures, ow
 
     starts.check(owner, picture.key)
     for key in (picture.key.replace(owner, "other"), f"records/{owner}/x.json", f"images/{owner}/../other/x.png"):
-        with pytest.raises(InvalidRequest, match="no picture of yours"):
+        with pytest.raises(InvalidRequest, match="This picture isn't yours"):
             starts.check(owner, key)
     with pytest.raises(NotFound):
         starts.check(owner, f"images/{owner}/gone.png")

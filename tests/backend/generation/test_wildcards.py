@@ -62,7 +62,7 @@ def test_words_that_were_drawn_can_be_drawn_again(text: str) -> None:
     ("text", "lists", "why"),
     [
         ("__nothing__", {}, "There is no list 'nothing'"),
-        ("__loop__", {"loop": ["__loop__"]}, "deep in each other"),
+        ("__loop__", {"loop": ["__loop__"]}, "nested more than"),
         ("__a__", {"a": ["__b__ " * 40], "b": ["__c__ " * 40], "c": ["x"]}, "more than 200 wildcards"),
         ("{a|b}" + "x" * MAX_PROMPT, {}, "characters; the most is 4,000"),
         ("{a|" * 100 + "}" * 100, {}, None),

@@ -142,5 +142,5 @@ def test_a_picture_that_is_none_is_left_out(tmp_path: Path, thumbnail: str) -> N
 
 
 def test_another_kind_of_file_is_refused_by_its_name(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequest, match=r"x\.ckpt is no \.safetensors file"):
+    with pytest.raises(InvalidRequest, match=r"x\.ckpt isn't a \.safetensors file"):
         describe_file(lora(tmp_path / "f"), "x.ckpt", SPECS, LIMITS)

@@ -102,7 +102,7 @@ def test_what_a_person_says_is_seen_by_another_replica_at_once(
 
     loras.delete(owner, lora_id)
     assert replica.of_owner(owner) == []
-    with pytest.raises(NotFound, match="not there any more"):
+    with pytest.raises(NotFound, match="no longer exists"):
         replica.describe(owner, lora_id, name="x", note="", tags=[])
 
 
@@ -179,7 +179,7 @@ def test_a_thumbnail_outlives_the_picture_it_came_from(storage: Storage, loras: 
     second = loras.show_sample(owner, run.run_id, run.sample(20, 0)).thumb_key
     assert second not in (None, first)
     assert not storage.loras.exists(first)
-    with pytest.raises(NotFound, match="not there any more"):
+    with pytest.raises(NotFound, match="no longer exists"):
         loras.show_picture(owner, run.run_id, keys.image_id)
 
 

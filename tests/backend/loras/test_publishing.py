@@ -133,7 +133,7 @@ def test_a_repository_of_something_else_is_left_alone(
 ) -> None:
     hub.repositories["zoe/taken"] = {"README.md": b"mine"}
     failed = published(publishing, owner, train(storage, owner).run_id, Wish(repo_name="taken"))
-    assert failed.message == "You have a repository zoe/taken already. Choose another name."
+    assert failed.message == "You already have a repository zoe/taken. Choose another name."
     assert hub.repositories["zoe/taken"] == {"README.md": b"mine"}
 
 
@@ -142,11 +142,11 @@ def test_what_cannot_be_published_says_why(
 ) -> None:
     lora_id, access = train(storage, owner).run_id, HubAccess(SecretStr(TOKEN))
     other = train(storage, "owner-other")
-    with pytest.raises(Forbidden, match=r"Nothing can be published yet\. Sign in first\."):
+    with pytest.raises(Forbidden, match=r"Publishing isn't set up yet\. Sign in first\."):
         publishing.start(owner, lora_id, Wish(), HubAccess(None, "Sign in first."))
     with pytest.raises(HubError, match="doesn't accept the token"):
         publishing.preview(owner, lora_id, Wish(), HubAccess(SecretStr("another")))
-    with pytest.raises(InvalidRequest, match="can't be a repository's name"):
+    with pytest.raises(InvalidRequest, match="can't be a repository name"):
         publishing.preview(owner, lora_id, Wish(repo_name="../x"), access)
     for key in (other.sample(20, 0), other.request):
         with pytest.raises(NotFound):
