@@ -240,7 +240,7 @@ def prompt_book_key(owner: str) -> str:
 def is_of(owner: str, key: str) -> bool:
     """Return whether an object is one of the owner's: the second part of a key says whose it is."""
     parts = key.split("/")
-    return len(parts) > 2 and parts[1] == owner and not {"", ".", ".."} & set(parts)
+    return len(parts) > 2 and parts[1] == owner and key.isprintable() and not {"", ".", ".."} & set(parts)
 
 
 def direct_job_key(job_id: str) -> str:

@@ -21,7 +21,7 @@ class Message(BaseModel):
 
 def _check_name(name: str) -> str:
     name = " ".join(name.split())
-    if not name:
+    if not any(character.isprintable() for character in name.replace(" ", "")):
         raise ValueError("is empty; give it a name")
     if len(name) > MAX_NAME:
         raise ValueError(f"has {len(name)} characters; use at most {MAX_NAME}")

@@ -184,6 +184,7 @@ class TestMedia:
             "outputs/records/local/8204527280935-41f35a41-0.json",
             "loras/runs/local/train-8204527280935-41f35a41/request.json",
             "loras/runs/local/../../loras/somebody-else/x.png",
+            "loras/loras/local/%00.png",
             "loras/jobs/x.txt",
             "secrets/images/local/x.png",
         ],

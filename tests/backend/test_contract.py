@@ -59,6 +59,11 @@ def test_a_name_with_a_slash_says_which_character() -> None:
     assert "'lora_name' contains '/'; leave that character out." in complaint(lora_name="a/b")
 
 
+@pytest.mark.parametrize("name", ["", " \t", "\u200b\u202e \ufeff"])
+def test_a_name_that_nobody_would_see_is_none(name: str) -> None:
+    assert "'lora_name' is empty; give it a name." in complaint(lora_name=name)
+
+
 def test_a_name_of_300_characters_says_the_limit() -> None:
     assert "'lora_name' has 300 characters; use at most 80." in complaint(lora_name="x" * 300)
 
