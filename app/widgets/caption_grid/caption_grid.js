@@ -6,18 +6,12 @@ const filter = root.querySelector('.filter'),
   none = root.querySelector('.none');
 const bulk = root.querySelector('.bulk'),
   missing_button = root.querySelector('.missing');
-const AFTER_TYPING_MS = 500,
-  AGAIN_MS = 4000,
-  FIRST = 8; // pictures on a phone, until all are asked for
+const FIRST = 8; // pictures on a phone, until all are asked for
 let dataset_id = '',
   base_model = '',
   resolution = '',
-  crops = null,
-  timer = null,
-  sending = null;
+  crops = null;
 const crop_choice = root.querySelector('.crop-choice');
-// What was typed and is not known to be stored yet: dataset id → content hash → caption.
-const waiting = new Map();
 const captions = new Map(),
   figures = new Map(),
   selected = new Set();
@@ -28,46 +22,10 @@ const say = (text, unsaved = false) => {
   saved.classList.toggle('unsaved', unsaved);
   saved.ariaLive = unsaved ? 'polite' : 'off'; // that each pause in typing is saved is not read out
 };
+const saving = caption_saving(say, (id) => tell('captions-saved', id));
 const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
 const is_empty = (sha256) => !captions.get(sha256).trim();
 const shown = () => [...figures].filter(([, figure]) => !figure.hidden).map(([sha256]) => sha256);
-
-// ---------------------------------------------------------------- saving
-
-// One request at a time, so that an older caption can't arrive after a newer one; what fails is sent again.
-const send = async () => {
-  clearTimeout(timer);
-  if (sending || !waiting.size) return;
-  const [[id, changed]] = waiting;
-  waiting.delete(id);
-  try {
-    sending = post(`/api/datasets/${id}/captions`, { captions: changed });
-    await sending;
-    sending = null;
-    if (waiting.size) {
-      send();
-      return;
-    }
-    say('All changes saved');
-    tell('captions-saved', id);
-  } catch (error) {
-    sending = null;
-    // A dataset or picture that is gone can't be saved to, however often.
-    if (error.status === 404) {
-      say(`Not saved. ${error.message}`, true);
-      return;
-    }
-    waiting.set(id, { ...changed, ...waiting.get(id) });
-    say(`Not saved yet. ${error.message}`, true);
-    timer = setTimeout(send, AGAIN_MS);
-  }
-};
-const save_soon = (changed, pause = AFTER_TYPING_MS) => {
-  waiting.set(dataset_id, { ...waiting.get(dataset_id), ...changed });
-  say('Saving…');
-  clearTimeout(timer);
-  timer = setTimeout(send, pause);
-};
 
 // ---------------------------------------------------------------- cards
 
@@ -134,7 +92,7 @@ const show = (dataset) => {
       figures.set(sha256, card(picture));
       fresh.push(figures.get(sha256));
     }
-    const caption = waiting.get(dataset.dataset_id)?.[sha256] ?? picture.caption;
+    const caption = saving.unsaved(dataset.dataset_id)[sha256] ?? picture.caption;
     const text = figures.get(sha256).querySelector('textarea');
     captions.set(sha256, caption);
     if (text !== document.activeElement && text.value !== caption) text.value = caption;
@@ -197,7 +155,7 @@ const load = async () => {
   }
 };
 const open = (id) => {
-  send();
+  saving.send();
   if (id === dataset_id) {
     load();
     return;
@@ -247,7 +205,7 @@ const apply = ({ captions: changed, said, is_undo }) => {
     figures.get(sha256).querySelector('textarea').value = caption;
   }
   count();
-  save_soon(changed, 0);
+  saving.now(dataset_id, changed);
   apply_filter();
   tell('captions-applied', { before, said, is_undo });
 };
@@ -258,7 +216,7 @@ const write = (sha256, caption) => {
   captions.set(sha256, caption);
   if (text.value !== caption) text.value = caption;
   if (was_empty !== is_empty(sha256)) count();
-  save_soon({ [sha256]: caption });
+  saving.soon(dataset_id, { [sha256]: caption });
 };
 pictures.addEventListener('input', (event) => {
   if (event.target.matches('textarea')) write(event.target.closest('figure').dataset.sha256, event.target.value);
@@ -315,11 +273,7 @@ bulk.querySelector('.remove').addEventListener('click', async () => {
   }
   tell('dataset-changed', dataset_id);
 });
-pictures.addEventListener('focusout', send);
-atelier.hold_page(() => {
-  send();
-  return Boolean(waiting.size || sending);
-});
+pictures.addEventListener('focusout', saving.send);
 window.addEventListener('atelier:dataset', (event) => open(event.detail));
 window.addEventListener('atelier:dataset-changed', (event) => {
   if (event.detail === dataset_id) load();

@@ -41,8 +41,10 @@ poll({
       if (going.length) {
         const [first] = going,
           alone = going.length === 1;
-        pill.querySelector('span').textContent = alone ? first.name : `${going.length} trainings`;
-        pill.querySelector('b').textContent = alone ? share(first) : '';
+        pill.classList.toggle('several', !alone);
+        pill.querySelector('span').textContent = alone ? first.name : 'trainings';
+        pill.querySelector('b').textContent = alone ? share(first) : going.length;
+        pill.setAttribute('aria-label', alone ? `${first.name} ${share(first)}` : `${going.length} trainings`);
       }
       head();
     }
