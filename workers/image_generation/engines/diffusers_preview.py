@@ -6,6 +6,7 @@ other pipelines draw without a preview. Nothing of the drawing is changed.
 
 import io
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -38,8 +39,14 @@ class Previewer:
         began = time.monotonic()
         if before is None or began < self._next_at or type(pipeline.scheduler).__name__ not in _SCHEDULERS:
             return b""
-        outcome = _outcome(pipeline.scheduler, before, latents)
-        shown = None if outcome is None else _shown(pipeline, outcome, self._size)
+        try:
+            outcome = _outcome(pipeline.scheduler, before, latents)
+            shown = None if outcome is None else _shown(pipeline, outcome, self._size)
+        except Exception:
+            # Whatever a pipeline has otherwise than those known here: the picture is worth more than its preview.
+            traceback.print_exc()
+            self._next_at = float("inf")
+            return b""
         now = time.monotonic()
         self._next_at = now + max(PREVIEW_EVERY_S, (now - began) / _MOST_OF_THE_TIME)
         return b"" if shown is None else _jpeg(shown)
