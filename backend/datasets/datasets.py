@@ -12,7 +12,7 @@ from backend.contract import Dataset, DatasetId, DatasetImage, explain, new_id
 from backend.datasets.archive import archive_of
 from backend.datasets.intake import Reader, Seen, Texts, Upload
 from backend.datasets.store import Arrival, Captions, DatasetStore, Known
-from backend.errors import InvalidRequest, NotFound
+from backend.errors import InvalidRequest, LimitReached, NotFound
 from backend.keys import DatasetKeys, RunKeys
 from backend.pictures import Limits, Refusal, clean_caption
 from backend.storage import Storage, at_once
@@ -212,12 +212,23 @@ class Datasets:
                 case Seen() if len(found.picture.data) > room:
                     full = f"a dataset takes {self._limits.total_bytes // 2**20:,} MB"
                     refused.append(Refusal(found.picture.name, full))
+                case Seen() if used_up := self._used_up(keys.owner, found):
+                    refused.append(Refusal(found.picture.name, used_up))
                 case Seen():
                     self._store_picture(keys, found)
                     there.add(found.picture.sha256)
                     room -= len(found.picture.data)
                     added += 1
         return Intake(added, merged, captions, refused)
+
+    def _used_up(self, owner: str, seen: Seen) -> str:
+        """Return why somebody may not store a picture; '' when they may. A small archive can hold large ones."""
+        try:
+            if self._usage:
+                self._usage.check_storage(owner, len(seen.picture.data))
+        except LimitReached as error:
+            return str(error)
+        return ""
 
     def _is_there(self, keys: DatasetKeys, sha256: str) -> bool:
         """Whether a picture is in the dataset now: it may have been removed since this was last looked at."""

@@ -1,11 +1,15 @@
 """Who may start and store more, and what the ledger says was used: real storage, a scripted RunPod."""
 
+import io
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from PIL import Image
 from pydantic import SecretStr
 
 from backend.contract import (
@@ -20,6 +24,7 @@ from backend.contract import (
     new_run_id,
 )
 from backend.datasets.datasets import Datasets
+from backend.datasets.intake import Upload
 from backend.errors import LimitReached
 from backend.keys import RunKeys, ledger_prefix
 from backend.pictures import Limits
@@ -361,3 +366,17 @@ def test_a_full_store_takes_neither_uploads_nor_runs(start: Start, storage: Stor
         studio.datasets.duplicate(owner, sample.id)
     with pytest.raises(LimitReached, match="Your things take"):
         studio.datasets.create(owner, "one more")
+
+
+def test_a_small_archive_of_large_pictures_is_bounded_too(start: Start, owner: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for shade in range(4):
+            picture = io.BytesIO()
+            Image.new("RGB", (580, 580), (shade, 0, 0)).save(picture, "PNG", compress_level=0)  # a megabyte
+            archive.writestr(f"{shade}.png", picture.getvalue())
+    assert (tmp_path / "a.zip").stat().st_size < 2**16
+    studio = start(storage_gb=2.5 / 1024)
+    dataset = studio.datasets.create(owner, "x")
+    intake = studio.datasets.add(owner, dataset.id, Upload("a.zip", tmp_path / "a.zip"))
+    assert (intake.added, len(intake.refused)) == (2, 2)
+    assert "Your things take" in intake.refused[0].reason
