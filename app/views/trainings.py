@@ -18,7 +18,7 @@ from backend.contract import (
 from backend.media import Media
 from backend.runs.state import RunState, RunStatus
 
-_BY_SETTINGS: frozenset[FailureKind] = frozenset({"invalid request", "out of memory"})
+_BY_SETTINGS: frozenset[FailureKind] = frozenset({"invalid request", "not found", "out of memory"})
 
 
 class RunRow(View):
@@ -81,7 +81,7 @@ class TrainingView(RunRow):
     samples: list[SampleView]
     checkpoints: list[CheckpointView]
     problem: Problem | None
-    settings_at_fault: bool  # whether another try with the same settings would fail the same way
+    settings_at_fault: bool  # whether another try with the same settings and pictures would fail the same way
     lora: LoraFile | None
     price_per_hour: float | None
     takes_wishes: bool  # whether it saves and samples in between when it is asked to

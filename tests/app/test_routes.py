@@ -29,7 +29,8 @@ def test_what_a_worker_does_just_now_is_said_but_not_what_it_did_in_an_earlier_a
 
 
 @pytest.mark.parametrize(
-    ("kind", "at_fault"), [("out of memory", True), ("invalid request", True), ("engine", False), ("weights", False)]
+    ("kind", "at_fault"),
+    [("out of memory", True), ("invalid request", True), ("not found", True), ("engine", False), ("weights", False)],
 )
 def test_a_failure_that_would_come_again_is_told_from_one_that_may_not(
     browser: TestClient, past: Past, storage: Storage, kind: FailureKind, at_fault: bool
