@@ -9,14 +9,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.journeys.test_browser import LONG, SHORT, open_tab
+from tests.journeys.test_browser import LONG, open_tab
 
 
 @pytest.fixture
 def form(page: Page, address: str) -> Page:
     """The form with nothing on it."""
     page.goto(f"{address}/?tab=generate")
-    expect(page.get_by_label("Prompt", exact=True)).to_be_visible(timeout=SHORT)
+    expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
     return page
 
 
@@ -33,9 +33,9 @@ def write(page: Page, prompt: str) -> Locator:
 def generate(page: Page, pictures: int = 4) -> dict[str, Any]:
     """Press Generate, wait for the pictures, and return the run as the feed has it."""
     page.get_by_role("button", name="Generate", exact=True).click()
-    expect(newest(page)).to_have_attribute("aria-busy", "true", timeout=SHORT)
+    expect(newest(page)).to_have_attribute("aria-busy", "true")
     expect(newest(page)).not_to_have_attribute("aria-busy", "true", timeout=LONG)
-    expect(newest(page).locator("img")).to_have_count(pictures, timeout=SHORT)
+    expect(newest(page).locator("img")).to_have_count(pictures)
     feed = page.evaluate("fetch('/api/generations').then(reply => reply.json())")
     run: dict[str, Any] = feed["runs"][0]
     return run
@@ -62,20 +62,18 @@ def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     slot = form.get_by_label("Start picture", exact=True)
     slot.locator("input[type=file]").set_input_files(tmp_path / "notes.png")
     expect(slot.get_by_role("alert")).to_have_text(
-        "notes.png is not a picture that can be read. Save it as JPEG, PNG or WebP.", timeout=SHORT
+        "notes.png is not a picture that can be read. Save it as JPEG, PNG or WebP."
     )
     bring(form, "drop", sample_pictures[0])
-    expect(slot).to_contain_text("256 × 256", timeout=SHORT)
+    expect(slot).to_contain_text("256 × 256")
     expect(slot.locator(".refused")).to_be_empty()
     dropped = slot.locator("img").get_attribute("src")
     bring(form, "paste", sample_pictures[1])
-    expect(slot.locator("img")).not_to_have_attribute(
-        "src", re.compile(f"^blob:|{re.escape(str(dropped))}"), timeout=SHORT
-    )
+    expect(slot.locator("img")).not_to_have_attribute("src", re.compile(f"^blob:|{re.escape(str(dropped))}"))
     slot.get_by_label("How much to change").fill("0.3")
     form.locator("#tab-generate").get_by_role("button", name="Advanced").click()
     form.get_by_role("radio", name="WebP").check(force=True)
-    expect(form.get_by_role("spinbutton", name="Quality")).to_be_visible(timeout=SHORT)
+    expect(form.get_by_role("spinbutton", name="Quality")).to_be_visible()
     write(form, "a red robot")
 
     drawn = generate(form)["pictures"][0]
@@ -86,26 +84,26 @@ def test_a_picture_is_drawn_from_a_file_and_that_one_from_the_gallery(
     write(form, "")
     newest(form).get_by_label("Open picture 1").click()
     view = form.get_by_role("dialog", name="Picture")
-    expect(view.get_by_role("link", name="Download WebP")).to_be_visible(timeout=SHORT)
+    expect(view.get_by_role("link", name="Download WebP")).to_be_visible()
     view.get_by_role("button", name="Use as start").click()
-    expect(slot).to_contain_text("128 × 128", timeout=SHORT)
+    expect(slot).to_contain_text("128 × 128")
     expect(form.get_by_label("Prompt", exact=True)).to_have_value("a red robot")
     slot.get_by_role("button", name="Remove the start picture").click()
     expect(slot.get_by_role("button", name="File")).to_be_focused()
     # By way of the form.
     slot.get_by_role("button", name="Gallery").click()
-    slot.get_by_role("dialog").get_by_role("button", name="Start from: a red robot").first.click(timeout=SHORT)
-    expect(slot).to_contain_text("128 × 128", timeout=SHORT)
+    slot.get_by_role("dialog").get_by_role("button", name="Start from: a red robot").first.click()
+    expect(slot).to_contain_text("128 × 128")
     generate(form)
 
     # What it was started from comes back with it.
     open_tab(form, "Gallery")
-    form.locator(".gallery-wall .open").first.click(timeout=SHORT)
-    expect(view.get_by_text("changed by 0.6")).to_be_visible(timeout=SHORT)
+    form.locator(".gallery-wall .open").first.click()
+    expect(view.get_by_text("changed by 0.6")).to_be_visible()
     view.get_by_role("button", name="Another picture").click()
-    expect(view.get_by_text("changed by 0.3")).to_be_visible(timeout=SHORT)
-    view.get_by_role("button", name="Reuse everything").click(timeout=SHORT)
-    expect(slot).to_contain_text("Starts from this picture", timeout=SHORT)
+    expect(view.get_by_text("changed by 0.3")).to_be_visible()
+    view.get_by_role("button", name="Reuse everything").click()
+    expect(slot).to_contain_text("Starts from this picture")
     expect(slot.get_by_label("How much to change")).to_have_value("0.3")
 
 
@@ -121,14 +119,14 @@ def test_one_of_hundreds_of_loras_is_found_and_added_by_keyboard(form: Page) -> 
     form.route(re.compile(r"/api/loras\?since="), serve)
     form.reload()
     picker = form.get_by_role("region", name="LoRAs", exact=True)
-    expect(picker.get_by_text("240 more. Search to find them.")).to_be_visible(timeout=SHORT)
+    expect(picker.get_by_text("240 more. Search to find them.")).to_be_visible()
     search = picker.get_by_label("Search LoRAs")
     for number in (123, 299):
         search.fill(f"lora {number}")
         expect(picker.locator(".choice")).to_have_count(1)
         search.press("Enter")
     expect(picker.get_by_label("Chosen LoRAs").locator("li")).to_have_count(1)
-    expect(form.get_by_text("LoRA 299 is made for A base and doesn’t fit Tiny FLUX.")).to_be_visible(timeout=SHORT)
+    expect(form.get_by_text("LoRA 299 is made for A base and doesn’t fit Tiny FLUX.")).to_be_visible()
     search.fill("lora 12")
     search.press("ArrowDown")
     form.keyboard.press("ArrowRight")
@@ -138,10 +136,10 @@ def test_one_of_hundreds_of_loras_is_found_and_added_by_keyboard(form: Page) -> 
 def test_what_was_written_comes_back_by_the_up_key_and_by_the_menu(form: Page) -> None:
     box = write(form, "an owl")
     box.press("Control+Enter")
-    expect(newest(form)).to_contain_text("an owl", timeout=SHORT)
+    expect(newest(form)).to_contain_text("an owl")
     write(form, "a fox").press("Meta+Enter")
-    expect(newest(form)).to_contain_text("a fox", timeout=SHORT)
-    expect(newest(form)).to_contain_text("seed", timeout=SHORT)
+    expect(newest(form)).to_contain_text("a fox")
+    expect(newest(form)).to_contain_text("seed")
 
     write(form, "")
     shown = []
@@ -155,18 +153,18 @@ def test_what_was_written_comes_back_by_the_up_key_and_by_the_menu(form: Page) -
     assert box.input_value() == "first line\nsecond line"
     box.press("Home")
     box.press("ArrowUp")
-    expect(box).to_have_value("a fox", timeout=SHORT)
+    expect(box).to_have_value("a fox")
     box.press("ArrowDown")
-    expect(box).to_have_value("first line\nsecond line", timeout=SHORT)
+    expect(box).to_have_value("first line\nsecond line")
 
     form.get_by_text("Earlier prompts").click()
-    form.get_by_role("button", name="an owl", exact=True).click(timeout=SHORT)
-    expect(box).to_have_value("an owl", timeout=SHORT)
+    form.get_by_role("button", name="an owl", exact=True).click()
+    expect(box).to_have_value("an owl")
     form.reload()
-    expect(box).to_have_value("an owl", timeout=SHORT)  # what was being written is there still
-    expect(newest(form)).to_contain_text("a fox", timeout=SHORT)
+    expect(box).to_have_value("an owl")  # what was being written is there still
+    expect(newest(form)).to_contain_text("a fox")
     write(form, "").press("ArrowUp")
-    expect(box).to_have_value("a fox", timeout=SHORT)
+    expect(box).to_have_value("a fox")
 
 
 def test_a_seed_is_kept_drawn_and_stepped_and_a_shape_is_drawn(form: Page) -> None:
@@ -188,9 +186,9 @@ def test_a_seed_is_kept_drawn_and_stepped_and_a_shape_is_drawn(form: Page) -> No
     # What stands on the form is what a picture brings back, whatever was chosen meanwhile.
     form.get_by_role("radio", name="Square, 128 × 128").check(force=True)
     newest(form).get_by_label("Open picture 1").click()
-    form.get_by_role("button", name="Reuse everything").click(timeout=SHORT)
+    form.get_by_role("button", name="Reuse everything").click()
     portrait = form.get_by_role("radio", name="Portrait, 96 × 160")
-    expect(portrait).to_be_checked(timeout=SHORT)
+    expect(portrait).to_be_checked()
     portrait.press("ArrowLeft")
     expect(form.get_by_role("radio", name="Landscape, 160 × 96")).to_be_focused()
     expect(form.get_by_role("radio", name="Landscape, 160 × 96")).to_be_checked()
@@ -204,7 +202,7 @@ def test_a_seed_is_kept_drawn_and_stepped_and_a_shape_is_drawn(form: Page) -> No
     expect(seed).not_to_have_value(drawn["seed"])
     seed.fill("12a")
     form.get_by_role("button", name="Generate", exact=True).click()
-    expect(form.locator("#generate-message")).to_contain_text("The seed is '12a'", timeout=SHORT)
+    expect(form.locator("#generate-message")).to_contain_text("The seed is '12a'")
 
 
 def test_only_a_model_that_heeds_it_is_told_what_to_leave_out(form: Page) -> None:
@@ -212,7 +210,7 @@ def test_only_a_model_that_heeds_it_is_told_what_to_leave_out(form: Page) -> Non
     expect(without).to_have_count(0)
     form.locator("#tab-generate").get_by_label("Base model").click()
     form.get_by_role("option", name="Stable Diffusion XL").click()
-    expect(without).to_be_visible(timeout=SHORT)
+    expect(without).to_be_visible()
     expect(form.get_by_role("radio", name="Wide 16:9, 1344 × 768")).to_be_attached()
 
 
@@ -236,10 +234,10 @@ def test_loras_are_searched_added_and_say_why_they_can_not_be(form: Page, addres
     form.reload()
     picker = form.get_by_role("region", name="LoRAs", exact=True)
     foreign = picker.get_by_role("button", name="Foreign Made for SDXL")
-    expect(foreign).to_have_attribute("aria-disabled", "true", timeout=SHORT)
+    expect(foreign).to_have_attribute("aria-disabled", "true")
     foreign.focus()
     form.keyboard.press("Enter")
-    expect(form.get_by_text("Foreign is made for SDXL and doesn’t fit Tiny FLUX.")).to_be_visible(timeout=SHORT)
+    expect(form.get_by_text("Foreign is made for SDXL and doesn’t fit Tiny FLUX.")).to_be_visible()
     chosen = picker.get_by_role("list", name="Chosen LoRAs")
     expect(chosen.get_by_role("listitem")).to_have_count(0)
 
@@ -261,15 +259,15 @@ def test_wildcards_are_drawn_for_each_picture_and_reused_as_they_were_drawn(form
     box = write(form, "a {red|blue|green|yellow} ")
     form.get_by_role("button", name="Wildcards").click()
     dialog = form.get_by_role("dialog", name="Wildcards")
-    dialog.get_by_role("button", name="New list").click(timeout=SHORT)
+    dialog.get_by_role("button", name="New list").click()
     editor = form.get_by_role("dialog", name="New list")
     editor.get_by_label("Name").fill("Ä/b")
     editor.get_by_label("One per line").fill("owl\n\nfox\n")
     editor.get_by_role("button", name="Save").click()
-    expect(editor.get_by_role("alert")).to_contain_text("The name takes small letters and digits", timeout=SHORT)
+    expect(editor.get_by_role("alert")).to_contain_text("The name takes small letters and digits")
     editor.get_by_label("Name").fill("Night animal")
     editor.get_by_label("Name").press("Enter")
-    expect(dialog).to_contain_text("__night-animal__owl, fox", timeout=SHORT)
+    expect(dialog).to_contain_text("__night-animal__owl, fox")
     dialog.get_by_role("button", name="Insert night-animal").click()
     expect(box).to_have_value("a {red|blue|green|yellow} __night-animal__")
     form.get_by_label("Seed", exact=True).fill("1")
@@ -282,9 +280,9 @@ def test_wildcards_are_drawn_for_each_picture_and_reused_as_they_were_drawn(form
     assert not any("{" in prompt or "_" in prompt for prompt in prompts)
     newest(form).get_by_label(f"Open picture 2: {prompts[1]}").click()
     view = form.get_by_role("dialog", name="Picture")
-    expect(view.get_by_text(run["prompt"])).to_be_visible(timeout=SHORT)
+    expect(view.get_by_text(run["prompt"])).to_be_visible()
     view.get_by_role("button", name="Reuse everything").click()
-    expect(box).to_have_value(prompts[1], timeout=SHORT)
+    expect(box).to_have_value(prompts[1])
     expect(form.get_by_label("Seed", exact=True)).to_have_value("2")
     # The words with their wildcards and the picture's own seed come to the same.
     box.fill(run["prompt"])
@@ -294,26 +292,26 @@ def test_wildcards_are_drawn_for_each_picture_and_reused_as_they_were_drawn(form
 
     box.fill("")
     newest(form).get_by_label("Open picture 1").click()
-    view.get_by_role("button", name="Prompt only").click(timeout=SHORT)
-    expect(box).to_have_value(run["prompt"], timeout=SHORT)
+    view.get_by_role("button", name="Prompt only").click()
+    expect(box).to_have_value(run["prompt"])
     box.fill("a __nothing__")
     box.press("Control+Enter")
-    expect(form.locator("#generate-message")).to_contain_text("There is no list 'nothing'.", timeout=SHORT)
+    expect(form.locator("#generate-message")).to_contain_text("There is no list 'nothing'.")
 
 
 def test_a_style_is_written_chosen_changed_and_deleted(form: Page) -> None:
     form.get_by_role("button", name="Edit styles").click()
     dialog = form.get_by_role("dialog", name="Styles")
-    dialog.get_by_role("button", name="New style").click(timeout=SHORT)
+    dialog.get_by_role("button", name="New style").click()
     editor = form.get_by_role("dialog", name="New style")
     editor.get_by_label("Name").fill("On blue")
     editor.get_by_label("Template").fill("{prompt} on a blue background")
     editor.get_by_role("button", name="Save").click()
-    expect(dialog).to_contain_text("On blue", timeout=SHORT)
+    expect(dialog).to_contain_text("On blue")
     form.keyboard.press("Escape")
     form.reload()
     on_blue = form.get_by_role("group", name="Styles").get_by_role("button", name="On blue")
-    on_blue.focus(timeout=SHORT)
+    on_blue.focus()
     form.keyboard.press("Enter")
     expect(on_blue).to_have_attribute("aria-pressed", "true")
     expect(on_blue).to_be_focused()
@@ -328,9 +326,9 @@ def test_a_style_is_written_chosen_changed_and_deleted(form: Page) -> None:
     expect(box).to_have_value("an apple on a blue background")
     assert generate(form, pictures=1)["prompt"] == "an apple on a blue background"
     form.get_by_role("button", name="Edit styles").click()
-    dialog.get_by_role("button", name="Delete On blue").click(timeout=SHORT)
+    dialog.get_by_role("button", name="Delete On blue").click()
     form.get_by_role("dialog", name="Delete the style").get_by_role("button", name="Delete").click()
-    expect(on_blue).to_have_count(0, timeout=SHORT)
+    expect(on_blue).to_have_count(0)
     form.keyboard.press("Escape")
     box.fill("a pear")
     assert generate(form, pictures=1)["prompt"] == "a pear"
@@ -378,7 +376,7 @@ def test_every_part_of_the_form_is_accessible(
 
     def fill() -> None:
         slot.locator("input[type=file]").set_input_files(sample_pictures[0])
-        expect(slot).to_contain_text("256 × 256", timeout=SHORT)
+        expect(slot).to_contain_text("256 × 256")
         page.get_by_role("button", name="Flat icon").click()
         page.get_by_label("Seed", exact=True).fill("7")
         tab.get_by_role("button", name="Advanced").click()
@@ -387,7 +385,7 @@ def test_every_part_of_the_form_is_accessible(
     def choose() -> None:
         tab.get_by_label("Base model").click()
         page.get_by_role("option", name="Stable Diffusion XL").click()
-        expect(page.get_by_label("Negative prompt")).to_be_visible(timeout=SHORT)
+        expect(page.get_by_label("Negative prompt")).to_be_visible()
 
     states = {
         "filled": fill,

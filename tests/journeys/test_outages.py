@@ -16,7 +16,7 @@ from tests.served import ServedStudio
 from tests.wire import Wire
 
 QUICK = {"lora_name": "Outage", "trigger_word": "zorbot", "rank": 4, "batch_size": 1, "prior_preservation": False}
-SHORT, LONG = 20_000, 90_000  # milliseconds on a busy machine
+LONG = 90_000  # milliseconds on a busy machine
 
 
 class Space(ServedStudio):
@@ -72,7 +72,7 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
     expect(step).not_to_have_text("0 of 20,000", timeout=LONG)
 
     space.storage.cut()
-    expect(notice).to_contain_text("Storage does not answer", timeout=SHORT)
+    expect(notice).to_contain_text("Storage does not answer")
     expect(notice).to_contain_text("nothing is lost")
     assert httpx.get(f"{space.url}/healthz", timeout=2).is_success
     before = step.inner_text()
@@ -81,22 +81,22 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
     goes_on(before)
 
     space.storage.hold()
-    expect(notice).to_contain_text("Storage does not answer", timeout=SHORT)
+    expect(notice).to_contain_text("Storage does not answer")
     before = step.inner_text()
     space.storage.release()
     expect(notice).to_have_text("", timeout=LONG)
     goes_on(before)
 
     space.runpod.cut()
-    expect(notice).to_contain_text("training endpoint does not answer", timeout=SHORT)
+    expect(notice).to_contain_text("training endpoint does not answer")
     # What the worker stores is still to be seen: it doesn't go by way of RunPod.
     goes_on(step.inner_text())
     expect(card.locator(".chip")).to_have_text("Training")
     space.runpod.mend()
-    expect(notice).to_have_text("", timeout=SHORT)
+    expect(notice).to_have_text("")
 
     space.kill()
-    expect(notice).to_contain_text("The studio does not answer", timeout=SHORT)
+    expect(notice).to_contain_text("The studio does not answer")
     before = step.inner_text()
     space.start()
     expect(notice).to_have_text("", timeout=LONG)
@@ -111,17 +111,17 @@ def test_pictures_are_all_there_after_a_restart_in_the_middle(
 ) -> None:
     studio.datasets.sample(LOCAL_OWNER)  # the page opens the newest dataset, or none
     page.goto(f"{space.url}/?tab=train")
-    expect(page.get_by_text("12 pictures", exact=True).first).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("12 pictures", exact=True).first).to_be_visible()
     page.get_by_label("Dataset", exact=True).select_option("")
-    expect(page.get_by_role("button", name="Choose files")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_role("button", name="Choose files")).to_be_visible()
     page.locator("input.files").first.set_input_files(sample_pictures)
-    expect(page.locator(".dropzone .note")).to_contain_text("of 12 files sent", timeout=SHORT)
+    expect(page.locator(".dropzone .note")).to_contain_text("of 12 files sent")
     space.kill()
     # So does Gradio's own script where one of its events broke off. The pictures are still this page's.
     page.evaluate("() => location.reload()")
     space.start()
     expect(page.get_by_text("12 pictures", exact=True).first).to_be_visible(timeout=LONG)
-    page.wait_for_function("() => performance.getEntriesByType('navigation')[0].type === 'reload'", timeout=SHORT)
+    page.wait_for_function("() => performance.getEntriesByType('navigation')[0].type === 'reload'")
 
 
 def test_a_picture_that_was_asked_for_comes_after_a_restart(space: Space, page: Page) -> None:
@@ -129,7 +129,7 @@ def test_a_picture_that_was_asked_for_comes_after_a_restart(space: Space, page: 
     page.get_by_label("Prompt", exact=True).fill("a zorbot in an outage")
     page.get_by_label("Prompt", exact=True).press("Control+Enter")
     asked = page.locator(".image-feed article", has_text="a zorbot in an outage").first
-    expect(asked.get_by_role("button", name="Cancel")).to_be_visible(timeout=SHORT)
+    expect(asked.get_by_role("button", name="Cancel")).to_be_visible()
     space.kill()
     space.start()
     expect(asked.get_by_role("button", name="Open picture 1")).to_be_visible(timeout=LONG)
@@ -140,7 +140,7 @@ def test_what_never_reached_runpod_says_so(space: Space, page: Page) -> None:
     page.get_by_label("Prompt", exact=True).fill("a zorbot nobody heard of")
     space.runpod.cut()
     page.get_by_label("Prompt", exact=True).press("Control+Enter")
-    expect(page.get_by_text("The image generation endpoint does not answer").first).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("The image generation endpoint does not answer").first).to_be_visible()
     asked = page.locator(".image-feed article", has_text="a zorbot nobody heard of").first
-    expect(asked.locator(".note")).to_contain_text("RunPod doesn't have this yet", timeout=SHORT)
+    expect(asked.locator(".note")).to_contain_text("RunPod doesn't have this yet")
     space.runpod.mend()

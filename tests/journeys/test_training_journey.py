@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from tests.journeys.test_browser import LONG, SHORT
+from tests.journeys.test_browser import LONG
 
 FILES = re.compile(r"/api/datasets/[^/]+/files")
 
@@ -114,7 +114,7 @@ def accessible(page: Page) -> None:
 
 def test_a_messy_folder_becomes_a_lora(page: Page, address: str, mess: Path) -> None:
     page.goto(address)
-    expect(page.get_by_role("button", name="Choose files")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_role("button", name="Choose files")).to_be_visible()
     drop(page, mess)
     said = "32 pictures added, 3 already there, 14 captions, 9 not taken."
     expect(page.get_by_text(said)).to_be_visible(timeout=LONG)
@@ -138,15 +138,15 @@ def test_a_messy_folder_becomes_a_lora(page: Page, address: str, mess: Path) -> 
 def look_over(page: Page) -> None:
     """The check-up leads to the pictures without a caption, which are written one by one and all at once."""
     without = page.get_by_text("18 pictures have no caption")
-    expect(without).to_be_visible(timeout=SHORT)
+    expect(without).to_be_visible()
     page.get_by_role("listitem").filter(has=without).get_by_role("button", name="Show them").click()
     expect(page.get_by_text("18 selected")).to_be_visible()
     page.get_by_text("Edit captions…").click()
     page.get_by_text("Set all", exact=True).click()
     page.get_by_label("Text", exact=True).fill("noise all over")
     page.get_by_role("button", name="Apply", exact=True).click()
-    expect(page.get_by_text("All changes saved")).to_be_visible(timeout=SHORT)
-    expect(without).to_have_count(0, timeout=SHORT)
+    expect(page.get_by_text("All changes saved")).to_be_visible()
+    expect(without).to_have_count(0)
 
     page.get_by_role("button", name="Enlarge Holiday/13.png").click()
     sheet = page.get_by_role("dialog", name="One picture and its caption")
@@ -162,9 +162,9 @@ def look_over(page: Page) -> None:
 
     page.get_by_label("Trigger word").fill("n0ise")
     fix = page.get_by_role("button", name="Add “n0ise” in front")
-    fix.click(timeout=SHORT)
+    fix.click()
     expect(page.get_by_label("Caption for Holiday/00.jpg")).to_have_value("n0ise, noise, number 0")
-    expect(fix).to_have_count(0, timeout=SHORT)
+    expect(fix).to_have_count(0)
     accessible(page)
 
 
@@ -173,7 +173,7 @@ def train(page: Page) -> None:
     page.get_by_label("Name", exact=True).fill("Noise")
     for label, value in (("Rank", "4"), ("Batch", "1"), ("Steps", "40")):
         page.get_by_role("spinbutton", name=re.compile(label)).first.fill(value)
-    expect(page.get_by_text("40 steps are your own choice")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("40 steps are your own choice")).to_be_visible()
     page.get_by_role("button", name="Sample prompts").click()
     page.locator("#sample-prompts textarea").fill("a [trigger]")
     page.get_by_role("button", name="Advanced").click()
@@ -181,7 +181,7 @@ def train(page: Page) -> None:
     page.get_by_role("button", name="Start training").press("Enter")
 
     card = page.locator(".run-card")
-    expect(card.get_by_role("heading", name="Noise")).to_be_visible(timeout=SHORT)
+    expect(card.get_by_role("heading", name="Noise")).to_be_visible()
     page.reload()
     expect(card.locator(".figures")).to_contain_text(re.compile(r"Step[1-9]"), timeout=LONG)
     card.get_by_role("button", name="Cancel").press("Enter")
@@ -219,22 +219,22 @@ def what_else_can_be_done(page: Page, address: str) -> None:
 
     more.click()
     card.get_by_role("button", name="New training like this…").click()
-    expect(page.get_by_label("Name", exact=True)).to_have_value("Noise", timeout=SHORT)
+    expect(page.get_by_label("Name", exact=True)).to_have_value("Noise")
     expect(page.get_by_role("spinbutton", name=re.compile("Steps")).first).to_have_value("50")
     expect(page.get_by_role("spinbutton", name=re.compile("Rank")).first).to_have_value("4")
 
     page.goto(f"{address}/?tab=runs")
-    expect(use).to_be_visible(timeout=SHORT)
+    expect(use).to_be_visible()
     card.get_by_role("button", name="Compare in a grid").click()
-    expect(page.get_by_label("Run", exact=True).locator("option:checked")).to_have_text("Noise", timeout=SHORT)
+    expect(page.get_by_label("Run", exact=True).locator("option:checked")).to_have_text("Noise")
     page.goto(f"{address}/?tab=runs")
-    expect(use).to_be_visible(timeout=SHORT)
+    expect(use).to_be_visible()
     more.click()
     card.get_by_role("button", name="Delete…").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("heading", name="No trainings yet")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_role("heading", name="No trainings yet")).to_be_visible()
     page.goto(f"{address}/?tab=loras")
-    expect(page.get_by_role("button", name="Open Noise")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_role("button", name="Open Noise")).to_be_visible()
 
 
 def test_what_was_cut_is_sent_again_and_a_stop_keeps_what_has_come(page: Page, address: str, mess: Path) -> None:
@@ -249,11 +249,11 @@ def test_what_was_cut_is_sent_again_and_a_stop_keeps_what_has_come(page: Page, a
             route.abort("connectionreset")
 
     page.goto(address)
-    page.get_by_label("Dataset", exact=True).select_option(label="New dataset…", timeout=SHORT)
-    expect(page.get_by_role("button", name="Choose files")).to_be_visible(timeout=SHORT)
+    page.get_by_label("Dataset", exact=True).select_option(label="New dataset…")
+    expect(page.get_by_role("button", name="Choose files")).to_be_visible()
     page.route(FILES, cut_once)
     drop(page, *pictures[:4])
-    expect(page.get_by_text("4 pictures added.")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("4 pictures added.")).to_be_visible()
     assert len(cut) == 4
     page.unroute(FILES)
 
@@ -261,22 +261,22 @@ def test_what_was_cut_is_sent_again_and_a_stop_keeps_what_has_come(page: Page, a
     held: list[Route] = []
     page.route(FILES, lambda route: held.append(route))
     drop(page, *pictures)
-    expect(page.get_by_text("4 of 6 files sent")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("4 of 6 files sent")).to_be_visible()
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_text(re.compile(r"Stopped: 0 pictures added, 4 already there"))).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text(re.compile(r"Stopped: 0 pictures added, 4 already there"))).to_be_visible()
     assert len(held) == 2
     page.unroute(FILES)
     page.get_by_role("button", name="Send these again").click()
-    expect(page.get_by_text("2 pictures added.")).to_be_visible(timeout=SHORT)
+    expect(page.get_by_text("2 pictures added.")).to_be_visible()
 
 
 def test_everything_is_reached_by_keyboard(page: Page, address: str, sample_pictures: list[Path]) -> None:
     page.goto(address)
     page.locator("input.files").first.set_input_files(sample_pictures[:3])
-    expect(page.locator(".dropzone .note")).to_contain_text(re.compile("added|already there"), timeout=SHORT)
+    expect(page.locator(".dropzone .note")).to_contain_text(re.compile("added|already there"))
     page.goto(address)
-    expect(page.locator(".caption-grid figure").first).to_be_visible(timeout=SHORT)
-    expect(page.locator(".checkup .verdict")).not_to_be_empty(timeout=SHORT)  # the last to come
+    expect(page.locator(".caption-grid figure").first).to_be_visible()
+    expect(page.locator(".checkup .verdict")).not_to_be_empty()  # the last to come
     for _ in range(400):
         page.keyboard.press("Tab")
         if page.evaluate(
