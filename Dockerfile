@@ -7,7 +7,8 @@ ARG ATELIER_IMAGE=app
 
 FROM python:3.11-slim AS base
 
-# Letters of Asia and signs, for the sheets of grids: 10 MB.
+# Letters of Asia and signs, for the sheets of grids: 10 MB. Any version will do, and Debian keeps only its newest.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends fonts-wqy-microhei fonts-symbola \
     && rm -rf /var/lib/apt/lists/*

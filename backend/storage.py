@@ -226,7 +226,7 @@ class Bucket:
         except (BotoCoreError, Boto3Error, OSError) as error:
             # Which object it was is of no use to whoever reads this: it is the same for all.
             raise StorageError(
-                f"Storage does not answer ({type(error).__name__}).",
+                f"Storage is not responding ({type(error).__name__}).",
                 "If it stays so, see whether it is up and R2_ACCOUNT_ID is right.",
             ) from error
 

@@ -1,6 +1,6 @@
 // Asking the server, and asking it again and again while somebody looks.
 {
-  const SILENT = 'The studio isn’t responding.';
+  const SILENT = 'The studio is not responding.';
   const ask_server = async (path, options = {}) => {
     let reply;
     try {
@@ -31,8 +31,8 @@
     try {
       const { ready, ...parts } = await (await fetch('/readyz', { signal: AbortSignal.timeout(8000) })).json();
       const silent = Object.keys(parts).filter((name) => parts[name] !== 'ok');
-      if (silent.some((name) => name.endsWith('bucket'))) return 'Storage does not answer.';
-      return silent.length ? `The ${silent[0]} does not answer.` : 'The studio takes long to answer.';
+      if (silent.some((name) => name.endsWith('bucket'))) return 'Storage is not responding.';
+      return silent.length ? `The ${silent[0]} is not responding.` : 'The studio is slow to respond.';
     } catch {
       return SILENT;
     }
@@ -52,7 +52,7 @@
   // After a failure `failed` gets the sentence, and the pauses double up to ten seconds; where an answer is long in
   // coming it is told what is silent. `unseen` tells whether to go on while another tab of the browser is in front.
   const LONG_MS = 8000;
-  const NOTHING_LOST = 'It is asked again shortly; nothing is lost.';
+  const NOTHING_LOST = 'Trying again shortly; nothing is lost.';
   const poll = ({ element, read, failed, unseen = () => false }) => {
     let timer = null,
       busy = false,

@@ -76,7 +76,7 @@ def _cors(bucket: Bucket, address: str) -> str:
     try:
         reply = httpx.get(bucket.presign(_PROBE), headers={"Origin": address}, timeout=_ANSWERS_S)
     except httpx.TransportError as error:
-        raise StorageError(f"The bucket does not answer ({type(error).__name__}).") from error
+        raise StorageError(f"The bucket is not responding ({type(error).__name__}).") from error
     finally:
         bucket.delete([_PROBE])
     if reply.headers.get("access-control-allow-origin") in ("*", address):
@@ -91,7 +91,7 @@ def _is_ready(address: str) -> str:
         told = reply.json()
     except httpx.TransportError as error:
         raise AtelierError(
-            f"It does not answer ({type(error).__name__}).", "See whether it is built and runs."
+            f"It is not responding ({type(error).__name__}).", "See whether it is built and runs."
         ) from error
     except ValueError as error:
         raise AtelierError(

@@ -74,7 +74,7 @@ class RunPodAccount:
                     time.sleep(_WAIT_S)
                     continue
                 raise RunPodError(
-                    f"RunPod does not answer at {self._http.base_url.host} ({type(error).__name__}).",
+                    f"RunPod is not responding at {self._http.base_url.host} ({type(error).__name__}).",
                     "Check the connection and run the command again: what was made is found by its name.",
                 ) from error
             if reply.is_success:

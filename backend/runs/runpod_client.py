@@ -118,7 +118,7 @@ class Endpoint:
 
     def _silence(self, why: str) -> RunPodError:
         return RunPodError(
-            f"The {self.name} endpoint does not answer ({why}).",
+            f"The {self.name} endpoint is not responding ({why}).",
             "Try again in a minute; if it stays so, see whether RunPod is up and RUNPOD_BASE_URL is right.",
         )
 

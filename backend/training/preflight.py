@@ -140,7 +140,7 @@ def check_licence(spec: BaseModelSpec, token: SecretStr) -> None:
             f"Hugging Face shows {spec.weights.repo} to nobody with this HF_TOKEN.", "Check the token."
         ) from error
     except Exception as error:
-        raise HubError("Hugging Face does not answer.", "Try again in a minute.") from error
+        raise HubError("Hugging Face is not responding.", "Try again in a minute.") from error
 
 
 def _existing(path: Path) -> Path:

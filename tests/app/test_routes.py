@@ -244,5 +244,5 @@ def test_what_does_not_answer_is_said_in_a_sentence(browser: TestClient, past: P
     storage.loras.delete([keys.submission])
 
     assert reply.status_code == 200
-    assert reply.json()["unsure"].startswith("The training endpoint does not answer (ConnectError).")
+    assert reply.json()["unsure"].startswith("The training endpoint is not responding (ConnectError).")
     assert "Traceback" not in reply.text

@@ -64,7 +64,7 @@ def test_what_stands_in_the_way_is_said_and_nothing_is_stored(quiet_studio: Stud
     quiet_studio.datasets.sample(LOCAL_OWNER)
     before = storage.loras.list_folders(f"runs/{LOCAL_OWNER}/train-")
 
-    assert "training endpoint does not answer" in start(SetupHandlers(quiet_studio), SAMPLE_ID)
+    assert "training endpoint is not responding" in start(SetupHandlers(quiet_studio), SAMPLE_ID)
 
     assert storage.loras.list_folders(f"runs/{LOCAL_OWNER}/train-") == before
 

@@ -80,13 +80,13 @@ def test_who_is_asked_is_told_who_they_are(client: TestClient) -> None:
     assert asked(client, "/api/me", "keeper") == told
 
 
-def test_a_limit_is_a_sentence_with_its_own_status(storage_settings: Settings, past: Any) -> None:
+def test_a_limit_is_a_sentence_with_its_own_status(quiet_studio: Studio, storage_settings: Settings, past: Any) -> None:
     studio = Studio.connect(storage_settings.model_copy(update={"atelier_max_files": 1}))
     past.picture()
     client = TestClient(Starlette(routes=routes(studio), middleware=[Middleware(Door, sign_in=People())]))
-    sample = studio.datasets.create(LOCAL_OWNER, "Full")
+    full = quiet_studio.datasets.create(LOCAL_OWNER, "Full")
     reply = client.post(
-        f"/api/datasets/{sample.id}/files?name=a.png", content=b"x", headers={"x-person": LOCAL_OWNER, "origin": ""}
+        f"/api/datasets/{full.id}/files?name=a.png", content=b"x", headers={"x-person": LOCAL_OWNER, "origin": ""}
     )
     studio.close()
     assert (reply.status_code, reply.json()["error"].endswith("are what takes room.")) == (429, True)

@@ -86,13 +86,13 @@ def test_datasets_that_could_not_be_listed_are_asked_for_again(page: Page, addre
             route.continue_()
             return
         failed.append(route)
-        route.fulfill(status=503, json={"error": "Storage does not answer."})
+        route.fulfill(status=503, json={"error": "Storage is not responding."})
 
     page.route(re.compile("/api/datasets$"), serve)
     page.goto(address)
-    expect(page.get_by_text("Storage does not answer.")).to_be_visible()
+    expect(page.get_by_text("Storage is not responding.")).to_be_visible()
     expect(page.get_by_label("Dataset", exact=True)).not_to_have_value("")
-    expect(page.get_by_text("Storage does not answer.")).to_have_count(0)
+    expect(page.get_by_text("Storage is not responding.")).to_have_count(0)
 
 
 def test_every_press_of_generate_is_accounted_for(page: Page, address: str) -> None:

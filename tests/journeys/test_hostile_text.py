@@ -127,7 +127,7 @@ def test_nothing_of_it_runs_gets_lost_or_breaks_the_page(browser: Browser, addre
         expect(said.first).to_contain_text(words)
         check(page)
         if "run=" in path:
-            expect(page).to_have_title(f"46 % {NAME} · LoRA Atelier")
+            expect(page).to_have_title(f"46% {NAME} · LoRA Atelier")
             page.get_by_text("Log", exact=True).click()
             expect(page.get_by_text(MARKUP).last).to_be_visible()
             check(page)

@@ -72,7 +72,7 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
     expect(step).not_to_have_text("0 of 20,000", timeout=LONG)
 
     space.storage.cut()
-    expect(notice).to_contain_text("Storage does not answer")
+    expect(notice).to_contain_text("Storage is not responding")
     expect(notice).to_contain_text("nothing is lost")
     assert httpx.get(f"{space.url}/healthz", timeout=2).is_success
     before = step.inner_text()
@@ -81,14 +81,14 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
     goes_on(before)
 
     space.storage.hold()
-    expect(notice).to_contain_text("Storage does not answer")
+    expect(notice).to_contain_text("Storage is not responding")
     before = step.inner_text()
     space.storage.release()
     expect(notice).to_have_text("", timeout=LONG)
     goes_on(before)
 
     space.runpod.cut()
-    expect(notice).to_contain_text("training endpoint does not answer")
+    expect(notice).to_contain_text("training endpoint is not responding")
     # What the worker stores is still to be seen: it doesn't go by way of RunPod.
     goes_on(step.inner_text())
     expect(card.locator(".chip")).to_have_text("Training")
@@ -96,7 +96,7 @@ def test_a_run_is_followed_through_every_outage(studio: Studio, space: Space, pa
     expect(notice).to_have_text("")
 
     space.kill()
-    expect(notice).to_contain_text("The studio does not answer")
+    expect(notice).to_contain_text("The studio is not responding")
     before = step.inner_text()
     space.start()
     expect(notice).to_have_text("", timeout=LONG)
@@ -140,7 +140,7 @@ def test_what_never_reached_runpod_says_so(space: Space, page: Page) -> None:
     page.get_by_label("Prompt", exact=True).fill("a zorbot nobody heard of")
     space.runpod.cut()
     page.get_by_label("Prompt", exact=True).press("Control+Enter")
-    expect(page.get_by_text("The image generation endpoint does not answer").first).to_be_visible()
+    expect(page.get_by_text("The image generation endpoint is not responding").first).to_be_visible()
     asked = page.locator(".image-feed article", has_text="a zorbot nobody heard of").first
     expect(asked.locator(".note")).to_contain_text("RunPod doesn't have this yet")
     space.runpod.mend()

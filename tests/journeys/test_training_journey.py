@@ -98,6 +98,7 @@ def mess(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def drop(page: Page, *paths: Path) -> None:
     """Drop files and folders onto the zone, as the system's own file manager would."""
+    expect(page.locator("input.files")).to_have_count(1)  # its script has run
     box = page.locator(".dropzone .zone").bounding_box()
     assert box
     session = page.context.new_cdp_session(page)

@@ -78,7 +78,7 @@ class Queue(NamedTuple):
 
 
 class ComfyUIClient:
-    """One ComfyUI. Raises EngineDied when it does not answer, EngineError when it refuses."""
+    """One ComfyUI. Raises EngineDied when it is not responding, EngineError when it refuses."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -171,7 +171,9 @@ class ComfyUIClient:
         try:
             reply = await self._http.request(method, path, json=body, files=files)
         except httpx.HTTPError as error:
-            raise EngineDied(f"ComfyUI does not answer {method} {path} ({type(error).__name__}: {error}).") from error
+            raise EngineDied(
+                f"ComfyUI is not responding to {method} {path} ({type(error).__name__}: {error})."
+            ) from error
         if not refused_is_answer and reply.status_code != 200:
             raise EngineError(f"ComfyUI answered {method} {path} with {reply.status_code}: {reply.text[:300]}")
         return reply

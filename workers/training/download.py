@@ -103,7 +103,7 @@ def download(
                 why = type(error).__name__
                 if not arrived.bytes:
                     raise DatasetRejected(
-                        f"{_shown(url)} does not answer ({why}).", "Check the dataset's address."
+                        f"{_shown(url)} is not responding ({why}).", "Check the dataset's address."
                     ) from error
                 if drops > MAX_DROPS:
                     raise DatasetRejected(

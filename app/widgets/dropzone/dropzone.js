@@ -97,7 +97,7 @@ const send_once = ({ path, file }, said) =>
         /* not ours: a proxy's page, say */
       }
       if (request.status === 200) resolve(answer);
-      else reject(Object.assign(new Error(answer.error || 'the studio does not answer'), { status: request.status }));
+      else reject(Object.assign(new Error(answer.error || 'the studio is not responding'), { status: request.status }));
     };
     request.onerror = request.ontimeout = () => reject(new Error('the connection broke'));
     request.onabort = () => reject(new Error('stopped'));

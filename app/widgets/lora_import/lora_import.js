@@ -44,7 +44,7 @@ const send = (file) =>
       }
       request.status === 200
         ? resolve(answer)
-        : reject(new Error(answer.error || 'The studio isn’t responding. Send it again.'));
+        : reject(new Error(answer.error || 'The studio is not responding. Send it again.'));
     };
     request.onerror = () => reject(new Error('The connection broke. Send it again.'));
     request.onabort = () => reject(new Error('Stopped. Nothing was kept.'));

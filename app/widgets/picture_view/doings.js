@@ -49,7 +49,7 @@ const workflow = () =>
     const reply = await fetch(`/api/gallery/${picture.image_id}/workflow`, {
       signal: AbortSignal.timeout(60000),
     }).catch(() => {
-      throw new Error('The studio isn’t responding.');
+      throw new Error('The studio is not responding.');
     });
     if (!reply.ok) throw new Error((await reply.json()).error);
     const address = URL.createObjectURL(await reply.blob());

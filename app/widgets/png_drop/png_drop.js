@@ -53,7 +53,7 @@ const read = async (file) => {
     refuse(
       file,
       error instanceof TypeError || error.name === 'TimeoutError'
-        ? 'The studio isn’t responding. Try again.'
+        ? 'The studio is not responding. Try again.'
         : error.message,
     );
   }

@@ -20,7 +20,7 @@ const config_view = (details) => {
   };
   const read_or_say = () =>
     read().catch(() => {
-      pre.textContent = 'The studio does not answer. Close this and open it again.';
+      pre.textContent = 'The studio is not responding. Close this and open it again.';
     });
   details.addEventListener('toggle', read_or_say);
   copy.addEventListener('click', async () => {

@@ -65,7 +65,7 @@ const send = async (file) => {
     taken = await reply.json();
     if (!reply.ok) sentence = taken.error;
   } catch {
-    sentence = 'The studio isn’t responding. Try again.';
+    sentence = 'The studio is not responding. Try again.';
   }
   if (turn !== sending) return; // taken away, or replaced by another
   set(sentence ? EMPTY : { ...taken, pending: false });

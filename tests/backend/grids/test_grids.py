@@ -229,7 +229,7 @@ def test_nothing_is_kept_of_a_grid_of_which_nothing_could_be_sent(quiet: Studio,
 
 @pytest.fixture
 def quiet(settings: Settings) -> Iterator[Studio]:
-    """A studio whose RunPod does not answer."""
+    """A studio whose RunPod is not responding."""
     studio = Studio.connect(settings.model_copy(update={"runpod_base_url": "http://127.0.0.1:9/v2"}))
     yield studio
     studio.close()

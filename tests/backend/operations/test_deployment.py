@@ -120,7 +120,7 @@ def test_what_failed_half_way_is_finished_by_running_it_again(api: RunPodApi) ->
 
 def test_an_answer_that_is_lost_makes_nothing_twice(api: RunPodApi) -> None:
     api.failures.append(Failure("POST", "network-volumes", 0, after_doing=True))
-    with pytest.raises(AtelierError, match="network volume: RunPod does not answer"):
+    with pytest.raises(AtelierError, match="network volume: RunPod is not responding"):
         run(api)
     run(api)
 

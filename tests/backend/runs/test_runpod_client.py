@@ -100,7 +100,7 @@ def test_running_is_another_word_for_in_progress(server: Server, endpoint: Endpo
 
 def test_nobody_there_is_said_in_words(server: Server) -> None:
     nowhere = Endpoint(Settings(runpod_base_url="http://127.0.0.1:9/v2"), "ep1", "training")
-    with pytest.raises(RunPodError, match="training endpoint does not answer"):
+    with pytest.raises(RunPodError, match="training endpoint is not responding"):
         nowhere.health()
     nowhere.close()
 
@@ -111,7 +111,7 @@ def test_once_it_hangs_no_job_waits_for_it_any_more(monkeypatch: pytest.MonkeyPa
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/v2"
         hung = Endpoint(Settings(runpod_base_url=url, runpod_api_key=SecretStr("key")), "ep1", "training")
         for job in ("one", "another"):
-            with pytest.raises(RunPodError, match=r"does not answer \(ReadTimeout\)"):
+            with pytest.raises(RunPodError, match=r"is not responding \(ReadTimeout\)"):
                 hung.status(job)
         hung.close()
         silent.setblocking(False)

@@ -466,7 +466,7 @@ def test_what_is_stored_is_shown_while_runpod_is_away(
     runpod.close()
     state = runs.state(training.owner, str(training.run_id))
     assert (state.status, state.progress and state.progress.step) == ("running", 7)
-    assert "training endpoint does not answer" in state.unsure
+    assert "training endpoint is not responding" in state.unsure
     storage.loras.put_message(keys_of(training).result, result(str(training.run_id)))
     state = runs.state(training.owner, str(training.run_id))
     assert (state.status, state.unsure) == ("done", "")

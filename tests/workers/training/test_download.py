@@ -164,7 +164,7 @@ def test_a_refusal_shows_the_address_without_its_signature(site: str, tmp_path: 
 
 def test_nobody_there_is_said_in_words(tmp_path: Path) -> None:
     own = "http://127.0.0.1:9"
-    with pytest.raises(DatasetRejected, match="does not answer"):
+    with pytest.raises(DatasetRejected, match="is not responding"):
         fetch(f"{own}/a.zip", tmp_path / "a", own)
     with pytest.raises(DatasetRejected, match=r"host nowhere\.invalid can't be found"):
         fetch("https://nowhere.invalid/a.zip", tmp_path / "a", own)

@@ -143,7 +143,7 @@ async def test_a_time_limit_ends_a_run_and_keeps_its_last_step(make_run: MakeRun
     worker = Worker("train", TrainingRequest, make_work(run.settings), run.settings)
     reply = await worker.handle({"id": "job", "input": run.request.model_dump(mode="json", exclude_none=True)})
     failure = storage.loras.get_message(run.keys.failure, JobFailure)
-    assert reply["error"].startswith("Stopped at its time limit. The checkpoint of step")
+    assert reply["error"].startswith("Stopped at its time limit. The checkpoint at step")
     assert failure.kind == "cancelled"
     assert failure.checkpoints[-1].step == failure.step > 0
 
