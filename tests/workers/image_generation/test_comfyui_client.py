@@ -91,7 +91,7 @@ def test_what_a_node_finds_itself_is_told() -> None:
 
 async def test_nobody_there_is_an_engine_that_died() -> None:
     async with ComfyUIClient("http://127.0.0.1:1") as client:
-        with pytest.raises(EngineDied, match="is not responding GET /queue"):
+        with pytest.raises(EngineDied, match="is not responding to GET /queue"):
             await client.queue()
         with pytest.raises(EngineDied, match="websocket was cut"):
             async with client.listen("me"):
