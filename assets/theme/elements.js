@@ -58,6 +58,10 @@
     cancelled: 'Cancelled',
     lost: 'Lost',
   };
+  // Of a run, a press or a cell.
+  const GOING = ['queued', 'running', 'cancelling'];
+  const is_going = ({ status }) => GOING.includes(status);
+  const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
   const capital = (text) => (text ? text[0].toUpperCase() + text.slice(1) : '');
 
   Object.assign((window.atelier ??= {}), {
@@ -69,6 +73,8 @@
     bytes,
     rate,
     capital,
+    plural,
+    is_going,
     STATUS,
   });
 }

@@ -122,7 +122,12 @@ def _other_fonts(size: int) -> list[Font]:
 @lru_cache(maxsize=8192)
 def _has(font: Font, letter: str) -> bool:
     """Whether a font has a letter: for one that it hasn't, it draws the same box each time."""
-    return letter.isspace() or _drawn(font, letter) != _drawn(font, _NO_LETTER)
+    return letter.isspace() or _drawn(font, letter) != _box(font)
+
+
+@lru_cache(maxsize=1024)
+def _box(font: Font) -> tuple[tuple[int, int], bytes]:
+    return _drawn(font, _NO_LETTER)
 
 
 def _drawn(font: Font, letter: str) -> tuple[tuple[int, int], bytes]:

@@ -1,4 +1,4 @@
-const { make, get, ago, duration, open_run } = atelier;
+const { make, get, ago, duration, open_run, plural } = atelier;
 const sheet = make('dialog', { class: 'atelier-dialog broad account-sheet', 'aria-labelledby': 'account-sheet-title' });
 const close = () => sheet.close();
 let me = null;
@@ -32,7 +32,7 @@ const cells = (texts) => texts.map((text) => make('td', { text }));
 
 const cost_row = ({ run_id, kind, base_model, at, seconds, pictures, cost, settled }, priced) => {
   const training = kind === 'train',
-    what = training ? 'Training' : pictures === 1 ? '1 picture' : `${pictures} pictures`;
+    what = training ? 'Training' : plural(pictures, 'picture');
   const go = () => {
     close();
     open_run(run_id);

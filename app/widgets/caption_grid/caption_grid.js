@@ -1,4 +1,4 @@
-const { make, get, post, tell, toast, confirm } = atelier;
+const { make, get, post, tell, toast, confirm, plural } = atelier;
 const root = element.querySelector('.caption-grid'),
   pictures = root.querySelector('.pictures');
 const filter = root.querySelector('.filter'),
@@ -23,7 +23,6 @@ const say = (text, unsaved = false) => {
   saved.ariaLive = unsaved ? 'polite' : 'off'; // that each pause in typing is saved is not read out
 };
 const saving = caption_saving(say, (id) => tell('captions-saved', id));
-const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
 const is_empty = (sha256) => !captions.get(sha256).trim();
 const shown = () => [...figures].filter(([, figure]) => !figure.hidden).map(([sha256]) => sha256);
 

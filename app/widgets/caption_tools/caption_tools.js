@@ -1,4 +1,4 @@
-const { tell, toast } = atelier;
+const { tell, toast, plural } = atelier;
 const root = element.querySelector('.caption-tools'),
   form = root.querySelector('form'),
   undo = root.querySelector('.undo');
@@ -11,7 +11,6 @@ let captions = new Map(),
   selected = 0;
 const undone = []; // what bulk changes replaced, the newest last
 const what = () => form.elements.what.value;
-const plural = (count) => `${count.toLocaleString()} caption${count === 1 ? '' : 's'}`;
 const joined = (...parts) =>
   parts
     .map((part) => part.trim())
@@ -50,7 +49,7 @@ form.addEventListener('submit', (event) => {
   event.preventDefault();
   const changed = changes(),
     count = Object.keys(changed).length;
-  if (count) tell('apply-captions', { captions: changed, said: `${plural(count)} changed.` });
+  if (count) tell('apply-captions', { captions: changed, said: `${plural(count, 'caption')} changed.` });
   else toast('There is nothing to change.');
 });
 undo.addEventListener('click', () => {

@@ -4,11 +4,14 @@ const describe_pictures = (root, { model, where, missing }) => {
     meter = root.querySelector('.describing .meter'),
     told = root.querySelector('.told');
   const AT_ONCE = 3;
-  const pictures = (count) => (count === 1 ? '1 picture' : `${count.toLocaleString()} pictures`);
   let round = null; // {dataset_id, names, done, described, problem, stopped}
 
   const show = (empty) => {
-    button.textContent = round ? (round.stopped ? 'Stopping…' : 'Stop') : `Auto-caption ${pictures(empty)}`;
+    button.textContent = round
+      ? round.stopped
+        ? 'Stopping…'
+        : 'Stop'
+      : `Auto-caption ${atelier.plural(empty, 'picture')}`;
     button.hidden = !round && !empty;
     button.disabled = Boolean(round?.stopped);
     meter.hidden = !round;
@@ -40,7 +43,7 @@ const describe_pictures = (root, { model, where, missing }) => {
     const text = `They are sent to ${where}, where ${model} describes them; this may use up credits. Captions you already have stay as they are.`;
     if (
       !(await atelier.confirm({
-        title: `Auto-caption ${pictures(names.length)}?`,
+        title: `Auto-caption ${atelier.plural(names.length, 'picture')}?`,
         text,
         yes: 'Auto-caption',
         no: 'Not now',
@@ -62,7 +65,8 @@ const describe_pictures = (root, { model, where, missing }) => {
     round = null;
     told.ariaLive = 'polite';
     told.textContent =
-      problem || `${pictures(Object.keys(described).length)} captioned by ${model}. Worth a read-through.`;
+      problem ||
+      `${atelier.plural(Object.keys(described).length, 'picture')} captioned by ${model}. Worth a read-through.`;
     show(count_empty());
   };
 

@@ -1,4 +1,4 @@
-const { make, get, post, bytes, confirm, toast } = atelier;
+const { make, get, post, bytes, confirm, toast, plural } = atelier;
 const root = element.querySelector('.dataset-bar'),
   select = root.querySelector('.chosen'),
   menu = root.querySelector('.menu');
@@ -10,7 +10,6 @@ let datasets = [],
   chosen = NEW,
   counted = 0;
 
-const pictures_in = (count) => (count === 1 ? '1 picture' : `${count.toLocaleString()} pictures`);
 const one = () => datasets.find((each) => each.dataset_id === chosen);
 const address = (what = '') => `/api/datasets/${chosen}${what}`;
 
@@ -19,7 +18,7 @@ const draw = () => {
   select.replaceChildren(
     make('option', { value: NEW, text: 'New dataset…' }),
     ...datasets.map((each) =>
-      make('option', { value: each.dataset_id, text: `${each.name} · ${pictures_in(each.pictures)}` }),
+      make('option', { value: each.dataset_id, text: `${each.name} · ${plural(each.pictures, 'picture')}` }),
     ),
   );
   select.value = chosen;
@@ -78,7 +77,7 @@ root.querySelector('.delete').addEventListener('click', () =>
         : removal.runs
           ? ` ${removal.runs} trainings used it and keep the pictures they used.`
           : '';
-    const text = `This deletes ${pictures_in(removal.pictures)} (${bytes(removal.bytes)}) and their captions for good.${runs}`;
+    const text = `This deletes ${plural(removal.pictures, 'picture')} (${bytes(removal.bytes)}) and their captions for good.${runs}`;
     if (!(await confirm({ title: `Delete “${one().name}”?`, text, yes: 'Delete' }))) return;
     await post(address('/delete'));
     chosen = NEW;

@@ -1,4 +1,4 @@
-const { make, bytes, get, post, tell } = atelier;
+const { make, bytes, get, post, tell, plural } = atelier;
 const root = element.querySelector('.dropzone'),
   note = root.querySelector('.note'),
   refused_list = root.querySelector('.refused');
@@ -9,7 +9,6 @@ const sending = root.querySelector('.sending'),
 const AT_ONCE = 4,
   ATTEMPTS = 6,
   LOOK_EVERY_MS = 2500;
-const plural = (count, word) => `${count.toLocaleString()} ${word}${count === 1 ? '' : 's'}`;
 let round = null; // what is being sent: {dataset_id, bytes, sent, added, merged, captions, refused, lost, stopped, requests}
 
 const reason_against = ({ path, file }) => {

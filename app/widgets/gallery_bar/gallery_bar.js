@@ -1,8 +1,7 @@
-const { make, parameters, address, tell, current_tab } = atelier;
+const { make, parameters, address, tell, current_tab, plural } = atelier;
 const root = element.querySelector('.gallery-bar'),
   part = (name) => root.querySelector(`.${name}`);
 const TYPING_MS = 220;
-const plural = (count) => `${count.toLocaleString()} picture${count === 1 ? '' : 's'}`;
 const SELECTS = ['with', 'base', 'shape', 'when'];
 
 // ---------------------------------------------------------------- the address and the controls
@@ -90,7 +89,11 @@ window.addEventListener('atelier:summary', (event) => {
   fill('base', 'All base models', base_models);
   show();
   part('count').textContent =
-    wanted === pictures ? (pictures ? plural(pictures) : '') : `${wanted.toLocaleString()} of ${plural(pictures)}`;
+    wanted === pictures
+      ? pictures
+        ? plural(pictures, 'picture')
+        : ''
+      : `${wanted.toLocaleString()} of ${plural(pictures, 'picture')}`;
 });
 
 // ---------------------------------------------------------------- the layout

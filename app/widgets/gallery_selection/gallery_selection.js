@@ -1,10 +1,9 @@
-const { post, confirm, toast, tell } = atelier;
+const { post, confirm, toast, tell, plural } = atelier;
 const bar = element.querySelector('.gallery-selection'),
   form = bar.querySelector('form');
 const MOST = 5000;
 let ids = [],
   all_liked = false;
-const counted = (count) => `${count.toLocaleString()} picture${count === 1 ? '' : 's'}`;
 
 window.addEventListener('atelier:selected', (event) => {
   ids = event.detail;
@@ -18,7 +17,8 @@ window.addEventListener('atelier:tab', (event) => {
   bar.hidden = !ids.length || event.detail !== 'gallery';
 });
 const few_enough = () => {
-  if (ids.length > MOST) toast(`${counted(ids.length)} are too many at once. Choose up to ${MOST.toLocaleString()}.`);
+  if (ids.length > MOST)
+    toast(`${plural(ids.length, 'picture')} are too many at once. Choose up to ${MOST.toLocaleString()}.`);
   return ids.length <= MOST;
 };
 const on = (name, work) =>
@@ -43,18 +43,18 @@ on('like', async (image_ids) => {
   bar.querySelector('.like').textContent = favourite ? 'Unfavourite' : 'Favourite';
   toast(
     favourite
-      ? `${counted(image_ids.length)} added to your favourites`
-      : `${counted(image_ids.length)} removed from your favourites`,
+      ? `${plural(image_ids.length, 'picture')} added to your favourites`
+      : `${plural(image_ids.length, 'picture')} removed from your favourites`,
   );
 });
 // The browser writes the archive to disk as it comes: a form is the only way to ask for that with so many ids.
 on('zip', (image_ids) => {
   form.elements.message.value = JSON.stringify({ image_ids });
   form.submit();
-  toast(`${counted(image_ids.length)} on the way as a ZIP. Your browser will save it.`);
+  toast(`${plural(image_ids.length, 'picture')} on the way as a ZIP. Your browser will save it.`);
 });
 on('delete', async (image_ids) => {
-  const what = counted(image_ids.length),
+  const what = plural(image_ids.length, 'picture'),
     one = image_ids.length === 1;
   if (
     !(await confirm({

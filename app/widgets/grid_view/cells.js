@@ -25,7 +25,7 @@ const open_picture = (place) => {
 const kind_of = (cell) =>
   cell.picture
     ? cell.picture.image_id
-    : GOING.includes(cell.status)
+    : is_going(cell)
       ? `${cell.status} ${cell.step}`
       : `${cell.status} ${cell.problem?.message}`;
 const why = (cell) =>
@@ -51,7 +51,7 @@ const cell_tile = (cell, place) => {
     );
     return tile;
   }
-  if (GOING.includes(cell.status)) {
+  if (is_going(cell)) {
     const words =
       cell.status === 'running' && cell.steps
         ? `${cell.step} of ${cell.steps}`

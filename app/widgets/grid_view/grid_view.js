@@ -1,11 +1,11 @@
 // One grid with its cells as they fill, or all of them.
-const { make, poll, get, post, ago, confirm, copy, toast, tell, parameters, capital, open_lora, STATUS } = atelier;
+const { make, poll, get, post, ago, confirm, copy, toast, tell, parameters, capital, open_lora, STATUS, is_going } =
+  atelier;
 const $ = (selector) => element.querySelector(selector);
 const root = $('.grid-view'),
   one = $('.one'),
   all = $('.all'),
   empty = $('.empty-state');
-const GOING = ['queued', 'running', 'cancelling'];
 const SIDES = { fit: 0, small: 96, medium: 170, large: 300 }; // pixels
 let grid_id = '',
   grid = null,
@@ -30,7 +30,7 @@ const attempt = async (work, said = '') => {
 const button = (label, work, kind = '') => atelier.button(label, work, `small ${kind}`.trim());
 const act = (action, message) => attempt(() => post(`/api/grids/${grid_id}/${action}`, message));
 const remove = async () => {
-  const going = grid.cells.some((cell) => GOING.includes(cell.status));
+  const going = grid.cells.some(is_going);
   const text = `Its finished pictures stay in the gallery.${going ? ' The rest will be stopped.' : ''}`;
   if (!(await confirm({ title: 'Delete this grid?', text, yes: 'Delete it' }))) return;
   try {
@@ -155,7 +155,7 @@ const paint = () => {
     lay_out();
   }
   const done = grid.cells.filter((cell) => cell.picture).length,
-    going = grid.cells.filter((cell) => GOING.includes(cell.status)).length;
+    going = grid.cells.filter(is_going).length;
   const counts = { done, going, ended: grid.cells.length - done - going };
   $('.one h2').textContent = grid.title;
   $('.facts').textContent =
@@ -199,7 +199,7 @@ const read = async () => {
   }
   show(one);
   resize();
-  return grid.cells.some((cell) => GOING.includes(cell.status)) ? 1200 : 10000;
+  return grid.cells.some(is_going) ? 1200 : 10000;
 };
 const refresh = poll({
   element: root,

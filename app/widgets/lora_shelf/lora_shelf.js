@@ -1,4 +1,4 @@
-const { make, poll, get, ago, bytes, copy, tell, parameters, open_run, open_tab, arrow_keys } = atelier;
+const { make, poll, get, ago, bytes, copy, tell, parameters, open_run, open_tab, arrow_keys, plural } = atelier;
 const $ = (selector) => element.querySelector(selector);
 const root = $('.lora-shelf'),
   cards = $('.lora-shelf > .cards'),
@@ -97,7 +97,7 @@ const making_card = (making) =>
       making.name,
       `Compare the checkpoints of ${making.name}`,
       making.thumb,
-      [making.base_model, making.checkpoints === 1 ? '1 checkpoint' : `${making.checkpoints} checkpoints`],
+      [making.base_model, plural(making.checkpoints, 'checkpoint')],
       { run_id: making.run_id },
     ),
   );

@@ -1,6 +1,6 @@
 // The checkpoints of a training, the newest first, each to prompt with or to download.
 const checkpoint_list = (section, prompt_with) => {
-  const { make, button, bytes } = atelier;
+  const { make, button, bytes, is_going } = atelier;
   const nothing = section.querySelector('.nothing'),
     compare = section.querySelector('.compare');
   let run = null,

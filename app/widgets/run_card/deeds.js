@@ -1,7 +1,7 @@
 // What can be done with a training: stop it, go on with it, start another like it, delete it. `page` gives the run that
 // is open, and does what concerns all of the page: {run, prompt_with, clone, close, notice, paint, reread}.
 const run_deeds = (card, page) => {
-  const { make, button, post, bytes } = atelier;
+  const { make, button, post, bytes, plural, is_going } = atelier;
   const $ = (selector) => card.querySelector(selector);
   const more = atelier.closing($('.menu'));
   let stopping = false,
@@ -48,7 +48,7 @@ const run_deeds = (card, page) => {
       size = run.checkpoints.reduce((sum, each) => sum + each.bytes, 0),
       count = run.checkpoints.length;
     const kept = run.lora ? ' The finished LoRA, its pictures and the dataset stay.' : ' The dataset stays.';
-    const checkpoints = count ? `, and ${count === 1 ? '1 checkpoint' : `${count} checkpoints`} (${bytes(size)})` : '';
+    const checkpoints = count ? `, and ${plural(count, 'checkpoint')} (${bytes(size)})` : '';
     const text = `This deletes its loss curve, samples and log${checkpoints} for good.${kept}`;
     if (!(await atelier.confirm({ title: `Delete “${run.name}”?`, text, yes: 'Delete' }))) return;
     if (await ask('delete')) page.close();

@@ -1,7 +1,5 @@
 // How far a training is: what goes on just now, the bar, the figures, and the phases with their times.
-const GOING = ['queued', 'running', 'cancelling'];
 const SILENT_S = 90;
-const is_going = (run) => GOING.includes(run.status);
 const since = (at) => Math.max(0, Date.now() / 1000 - at);
 const seconds_in = (run, name) => run.phases.find((phase) => phase.phase === name)?.seconds || 0;
 const seconds_a_step = (run) =>
@@ -11,7 +9,7 @@ const cost = (run, seconds) =>
   run.price_per_hour === null ? '' : `$${((seconds / 3600) * run.price_per_hour).toFixed(2)}`;
 
 const progress_view = (card, curve) => {
-  const { make, duration, rate, capital, STATUS } = atelier;
+  const { make, duration, rate, capital, is_going, STATUS } = atelier;
   const ORDER = [
     'queued',
     'starting',

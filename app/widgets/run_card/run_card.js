@@ -1,4 +1,4 @@
-const { poll, get, ago, duration, parameters, address, make } = atelier;
+const { poll, get, ago, duration, parameters, address, make, is_going } = atelier;
 const $ = (selector) => element.querySelector(selector);
 const card = $('.run-card'),
   absent = $('.run-card-absent'),

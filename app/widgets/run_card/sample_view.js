@@ -1,6 +1,6 @@
 // The samples: a strip for each prompt, step 0 first; and one of them large, with a slider along the steps.
 const sample_view = (section, prompt_with) => {
-  const { make } = atelier,
+  const { make, is_going } = atelier,
     COLUMNS = 6;
   const nothing = section.querySelector('.nothing'),
     scroll = section.querySelector('.scroll'),

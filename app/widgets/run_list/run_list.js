@@ -1,15 +1,14 @@
-const { make, poll, get, ago, STATUS, parameters, open_run, open_tab } = atelier;
+const { make, poll, get, ago, STATUS, is_going, parameters, open_run, open_tab } = atelier;
 const root = element.querySelector('.run-list'),
   list = root.querySelector('ul'),
   empty = root.querySelector('.empty-state');
-const GOING = ['queued', 'running', 'cancelling'];
 let version = '',
   runs = [],
   chosen = parameters().get('run') || '',
   brought_up = ''; // the run whose row was scrolled to: it may lie far down
 
 const row = (run) => {
-  const going = GOING.includes(run.status),
+  const going = is_going(run),
     share = run.steps ? (100 * run.step) / run.steps : 0;
   const state = run.status === 'running' && run.phase ? atelier.capital(run.phase) : STATUS[run.status];
   const link = make(
@@ -76,7 +75,7 @@ const refresh = poll({
       if (!chosen && runs.length) window.dispatchEvent(new CustomEvent('atelier:run', { detail: runs[0].run_id }));
       paint();
     }
-    return runs.some((run) => GOING.includes(run.status)) ? 2000 : 8000;
+    return runs.some(is_going) ? 2000 : 8000;
   },
 });
 choose(chosen);

@@ -1,5 +1,4 @@
-const { poll, get, open_run, toggle_theme, STATUS, toast, notify, title } = atelier;
-const GOING = ['queued', 'running', 'cancelling'];
+const { poll, get, open_run, toggle_theme, STATUS, is_going, toast, notify, title } = atelier;
 const pill = element.querySelector('.activity');
 let version = '',
   going = [],
@@ -34,8 +33,8 @@ poll({
     const list = await get(`/api/runs?since=${version}`);
     if (list) {
       version = list.version;
-      going = list.runs.filter((run) => GOING.includes(run.status));
-      list.runs.filter((run) => GOING.includes(before.get(run.run_id)) && !GOING.includes(run.status)).forEach(tell);
+      going = list.runs.filter(is_going);
+      list.runs.filter((run) => is_going({ status: before.get(run.run_id) }) && !is_going(run)).forEach(tell);
       before = new Map(list.runs.map((run) => [run.run_id, run.status]));
       pill.hidden = !going.length;
       if (going.length) {
