@@ -1,30 +1,47 @@
 // Asking the server, and asking it again and again while somebody looks.
 {
   const SILENT = 'The studio is not responding.';
-  const ask_server = async (path, options = {}) => {
+  const refusal = (text, status) => {
+    let sentence = '';
+    try {
+      sentence = JSON.parse(text).error;
+    } catch {
+      /* not ours: a proxy's page, say */
+    }
+    return Object.assign(new Error(sentence || SILENT), { status });
+  };
+  // Returns the reply, or throws in a sentence for people; `status` is there if the server has answered.
+  const ask = async (path, { seconds = 30, ...options } = {}) => {
     let reply;
     try {
-      reply = await fetch(path, { signal: AbortSignal.timeout(30000), ...options });
+      reply = await fetch(path, { signal: AbortSignal.timeout(seconds * 1000), ...options });
     } catch {
       throw new Error(SILENT);
     }
     if (reply.ok) return reply;
-    let sentence = '';
-    try {
-      sentence = (await reply.json()).error;
-    } catch {
-      /* not ours: a proxy's page, say */
-    }
-    throw Object.assign(new Error(sentence || SILENT), { status: reply.status });
+    throw refusal(await reply.text().catch(() => ''), reply.status);
   };
   // null says that nothing has changed
   const get = async (path) => {
-    const reply = await ask_server(path);
+    const reply = await ask(path);
     return reply.status === 204 ? null : reply.json();
   };
-  const post = (path, message) => ask_server(path, { method: 'POST', body: message && JSON.stringify(message) });
-  // Sends JSON that is text already, and returns the answer.
-  const send = async (path, body) => (await ask_server(path, { method: 'POST', body })).json();
+  const post = (path, message) => ask(path, { method: 'POST', body: message && JSON.stringify(message) });
+  // Sends a file, or JSON that is text already, and returns the answer.
+  const send = async (path, body, options) => (await ask(path, { method: 'POST', body, ...options })).json();
+  // Sends a file, telling `said` how many bytes have gone; fetch tells nothing of them. `begun` gets what can be aborted.
+  const send_file = (path, file, { said, begun }) =>
+    new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open('POST', path);
+      request.upload.onprogress = (event) => said(event.loaded);
+      request.onload = () =>
+        request.status === 200 ? resolve(request.responseText) : reject(refusal(request.responseText, request.status));
+      request.onerror = () => reject(new Error('The connection broke.'));
+      request.onabort = () => reject(new Error('Stopped.'));
+      begun(request);
+      request.send(file);
+    }).then(JSON.parse);
 
   // What keeps an answer waiting: storage or RunPod may say nothing while the studio itself is well.
   const what_is_silent = async () => {
@@ -104,9 +121,11 @@
   };
 
   Object.assign((window.atelier ??= {}), {
+    ask,
     get,
     post,
     send,
+    send_file,
     call,
     poll,
   });

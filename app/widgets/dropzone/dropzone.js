@@ -1,4 +1,4 @@
-const { make, bytes, get, post, tell, plural } = atelier;
+const { make, bytes, get, post, send_file, tell, plural } = atelier;
 const root = element.querySelector('.dropzone'),
   note = root.querySelector('.note'),
   refused_list = root.querySelector('.refused');
@@ -82,29 +82,6 @@ const hash = async (file) =>
         .join('')
     : '';
 
-// fetch tells nothing of what has been sent so far.
-const send_once = ({ path, file }, said) =>
-  new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open('POST', `/api/datasets/${round.dataset_id}/files?name=${encodeURIComponent(path)}`);
-    request.upload.onprogress = (event) => said(event.loaded);
-    request.onload = () => {
-      let answer = {};
-      try {
-        answer = JSON.parse(request.responseText);
-      } catch {
-        /* not ours: a proxy's page, say */
-      }
-      if (request.status === 200) resolve(answer);
-      else reject(Object.assign(new Error(answer.error || 'the studio is not responding'), { status: request.status }));
-    };
-    request.onerror = request.ontimeout = () => reject(new Error('the connection broke'));
-    request.onabort = () => reject(new Error('stopped'));
-    request.onloadend = () => round.requests.delete(request);
-    round.requests.add(request);
-    request.send(file);
-  });
-
 // Tries for half a minute, as a studio that starts anew is back by then; what was refused is not tried again.
 const is_final = (status) => status >= 400 && status < 500 && status !== 408 && status !== 429;
 const patiently = async (work) => {
@@ -113,7 +90,7 @@ const patiently = async (work) => {
       return await work();
     } catch (error) {
       if (is_final(error.status) || attempt === ATTEMPTS || round.stopped) throw error;
-      if (!round.done) note.textContent = `${atelier.capital(error.message.replace(/[.]$/, ''))}. It is tried again…`;
+      if (!round.done) note.textContent = `${error.message} It is tried again…`;
       await new Promise((resolve) => setTimeout(resolve, 500 * 2 ** attempt * (0.75 + Math.random() / 2)));
     }
   }
@@ -128,7 +105,12 @@ const send = (item) => {
   };
   return patiently(async () => {
     said(0);
-    const answer = await send_once(item, said);
+    const address = `/api/datasets/${round.dataset_id}/files?name=${encodeURIComponent(item.path)}`;
+    const begun = (request) => {
+      round.requests.add(request);
+      request.onloadend = () => round.requests.delete(request);
+    };
+    const answer = await send_file(address, item.file, { said, begun });
     said(item.file.size);
     return answer;
   });

@@ -1,4 +1,4 @@
-const { make, bytes, tell } = atelier;
+const { make, bytes, tell, send_file } = atelier;
 const root = element.querySelector('.lora-import'),
   note = root.querySelector('.note'),
   refused = root.querySelector('.refused');
@@ -26,33 +26,18 @@ const paint = () => {
   else note.textContent = taken.join(' ');
 };
 
-// fetch tells nothing of what has been sent so far.
 const send = (file) =>
-  new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open('POST', `/api/loras/files?name=${encodeURIComponent(file.name)}`);
-    request.upload.onprogress = (event) => {
-      share = (100 * event.loaded) / (event.total || 1);
+  send_file(`/api/loras/files?name=${encodeURIComponent(file.name)}`, file, {
+    said: (loaded) => {
+      share = (100 * loaded) / (file.size || 1);
       paint();
-    };
-    request.onload = () => {
-      let answer = {};
-      try {
-        answer = JSON.parse(request.responseText);
-      } catch {
-        /* not ours: a proxy's page, say */
-      }
-      request.status === 200
-        ? resolve(answer)
-        : reject(new Error(answer.error || 'The studio is not responding. Send it again.'));
-    };
-    request.onerror = () => reject(new Error('The connection broke. Send it again.'));
-    request.onabort = () => reject(new Error('Stopped. Nothing was kept.'));
-    root.querySelector('.stop').onclick = () => {
-      waiting.length = 0;
-      request.abort();
-    };
-    request.send(file);
+    },
+    begun: (request) => {
+      root.querySelector('.stop').onclick = () => {
+        waiting.length = 0;
+        request.abort();
+      };
+    },
   });
 const work = async () => {
   if (going) return;

@@ -46,12 +46,7 @@ const remove = async () => {
 };
 const workflow = () =>
   attempt(async () => {
-    const reply = await fetch(`/api/gallery/${picture.image_id}/workflow`, {
-      signal: AbortSignal.timeout(60000),
-    }).catch(() => {
-      throw new Error('The studio is not responding.');
-    });
-    if (!reply.ok) throw new Error((await reply.json()).error);
+    const reply = await ask(`/api/gallery/${picture.image_id}/workflow`, { seconds: 60 });
     const address = URL.createObjectURL(await reply.blob());
     make('a', { href: address, download: `${picture.image_id}-workflow.json` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 10000);

@@ -5,6 +5,7 @@ const {
   heart,
   copy,
   closes_beside,
+  ask,
   get,
   post,
   toast,

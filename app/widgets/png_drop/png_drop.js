@@ -45,17 +45,9 @@ input.addEventListener('change', () => {
 const read = async (file) => {
   if (!file) return;
   try {
-    const reply = await fetch('/api/gallery/read', { method: 'POST', body: file, signal: AbortSignal.timeout(120000) });
-    const found = await reply.json();
-    if (!reply.ok) throw new Error(found.error);
-    show(found, file);
+    show(await atelier.send('/api/gallery/read', file, { seconds: 120 }), file);
   } catch (error) {
-    refuse(
-      file,
-      error instanceof TypeError || error.name === 'TimeoutError'
-        ? 'The studio is not responding. Try again.'
-        : error.message,
-    );
+    refuse(file, error.message);
   }
 };
 const open = (...content) => {

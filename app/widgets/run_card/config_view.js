@@ -9,20 +9,21 @@ const config_view = (details) => {
 
   const read = async () => {
     if (!details.open || !run || shown === run.run_id) return;
-    const id = run.run_id,
-      reply = await fetch(`/api/runs/${id}/config`, { signal: AbortSignal.timeout(20000) });
-    const text = reply.ok ? await reply.text() : (await reply.json()).error;
+    const id = run.run_id;
+    let text = '',
+      refused = '';
+    try {
+      text = await (await atelier.ask(`/api/runs/${id}/config`)).text();
+    } catch (error) {
+      refused = error.message;
+    }
     if (id !== run?.run_id) return;
-    shown = id;
-    pre.textContent = text;
-    copy.hidden = link.hidden = !reply.ok;
-    note.textContent = reply.ok ? 'For a GPU with 24 GB. On others only the settings that save memory differ.' : '';
+    shown = refused ? '' : id;
+    pre.textContent = refused || text;
+    copy.hidden = link.hidden = Boolean(refused);
+    note.textContent = refused ? '' : 'For a GPU with 24 GB. On others only the settings that save memory differ.';
   };
-  const read_or_say = () =>
-    read().catch(() => {
-      pre.textContent = 'The studio is not responding. Close this and open it again.';
-    });
-  details.addEventListener('toggle', read_or_say);
+  details.addEventListener('toggle', read);
   copy.addEventListener('click', async () => {
     try {
       await navigator.clipboard.writeText(pre.textContent);

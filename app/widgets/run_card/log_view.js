@@ -26,9 +26,9 @@ const log_view = (details) => {
   const read = async () => {
     if (!details.open || !run) return;
     const id = run.run_id,
-      reply = await fetch(`/api/runs/${id}/log`, { signal: AbortSignal.timeout(20000) });
-    if (!reply.ok || id !== run?.run_id) return;
-    text = (await reply.text()).trimEnd();
+      log = await (await atelier.ask(`/api/runs/${id}/log`)).text();
+    if (id !== run?.run_id) return;
+    text = log.trimEnd();
     show();
   };
   search.addEventListener('input', show);

@@ -57,15 +57,10 @@ const send = async (file) => {
   let taken,
     sentence = '';
   try {
-    const reply = await fetch(`/api/start-pictures?name=${encodeURIComponent(file.name || 'picture')}`, {
-      method: 'POST',
-      body: file,
-      signal: AbortSignal.timeout(120000),
-    });
-    taken = await reply.json();
-    if (!reply.ok) sentence = taken.error;
-  } catch {
-    sentence = 'The studio is not responding. Try again.';
+    const address = `/api/start-pictures?name=${encodeURIComponent(file.name || 'picture')}`;
+    taken = await atelier.send(address, file, { seconds: 120 });
+  } catch (error) {
+    sentence = error.message;
   }
   if (turn !== sending) return; // taken away, or replaced by another
   set(sentence ? EMPTY : { ...taken, pending: false });
