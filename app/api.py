@@ -1,6 +1,6 @@
 """The studio from code: named endpoints for `gradio_client` that make the page's own calls, for the same people."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, TypeVar
 
 import gradio as gr
@@ -12,11 +12,15 @@ from app.views.gallery import GalleryViews
 from app.views.generations import GenerationViews
 from app.views.trainings import TrainingViews
 from app.wording import in_words
+from backend.contract import GenerationWishes, TrainingWishes
 from backend.errors import InvalidRequest
 from backend.studio import Studio
 
 T = TypeVar("T")
 
+# What a script may settle; the rest of a request, such as whose it is, is the studio's to say.
+_TRAINING_SETTINGS = tuple(TrainingWishes.model_fields)
+_GENERATION_SETTINGS = (*GenerationWishes.model_fields, "styles")
 Listed = Literal["base_models", "datasets", "runs", "loras", "pictures"]
 
 
@@ -29,12 +33,6 @@ def offer(studio: Studio) -> None:
     }  # fmt: skip
     for name, endpoint in endpoints.items():
         gr.api(endpoint, api_name=name, queue=False)
-
-
-# What of a request the studio itself says: whose it is, what it counts as among the runs under way, what is run.
-_NOT_SETTINGS = frozenset(
-    {"run_id", "owner", "attempt", "base_model", "dataset_key", "dataset_url", "grid_id", "prompts", "workflow"}
-)
 
 
 class _Api:
@@ -59,10 +57,10 @@ class _Api:
         trigger_word: str = "",
         settings: dict[str, Any] = {},  # noqa: B006 - never changed; Gradio shows it as the default
     ) -> str:
-        """Start a training, and return its run id. `settings` are fields of TrainingRequest, such as steps and rank."""
+        """Start a training, and return its run id. `settings` are fields of TrainingWishes, such as steps and rank."""
 
         def start() -> str:
-            owner, wishes = owner_of(request), _wishes(settings)
+            owner, wishes = owner_of(request), _wishes(settings, _TRAINING_SETTINGS)
             known = {"lora_name": lora_name, "trigger_word": trigger_word}
             return self._studio.training.start(owner, dataset_id_in(dataset_id), base_model, **(wishes | known))
 
@@ -97,11 +95,12 @@ class _Api:
     ) -> str:
         """Start to make pictures, and return the run id.
 
-        Each LoRA is {"key", "strength"}; `settings` are fields of GenerationRequest, such as count, seed and steps.
+        Each LoRA is {"key", "strength"}; `settings` are fields of GenerationWishes, such as count, seed and steps, and
+        `styles`, a list of their names.
         """
 
         def start() -> str:
-            owner, wishes = owner_of(request), _wishes(settings)
+            owner, wishes = owner_of(request), _wishes(settings, _GENERATION_SETTINGS)
             return self._studio.generation.start(owner, base_model, **(wishes | {"prompt": prompt, "loras": loras}))
 
         return _answered(start)
@@ -138,9 +137,9 @@ def _dumped(views: Sequence[View]) -> list[dict[str, Any]]:
     return [view.model_dump(mode="json") for view in views]
 
 
-def _wishes(settings: dict[str, Any]) -> dict[str, Any]:
-    if taken := _NOT_SETTINGS & set(settings):
-        raise InvalidRequest(f"'{min(taken)}' is no setting.", "Leave it out.")
+def _wishes(settings: dict[str, Any], allowed: Collection[str]) -> dict[str, Any]:
+    if strange := settings.keys() - allowed:
+        raise InvalidRequest(f"'{min(strange)[:40]}' is no setting.", f"Use any of: {', '.join(allowed)}.")
     return settings
 
 

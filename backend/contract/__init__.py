@@ -57,7 +57,14 @@ from backend.contract.reports import (
     TrainingResult,
     paid_seconds,
 )
-from backend.contract.requests import GenerationRequest, LoraUse, Request, TrainingRequest
+from backend.contract.requests import (
+    GenerationRequest,
+    GenerationWishes,
+    LoraUse,
+    Request,
+    TrainingRequest,
+    TrainingWishes,
+)
 from backend.contract.wording import explain
 
 __all__ = [
@@ -78,6 +85,7 @@ __all__ = [
     "GenerationRequest",
     "GenerationResult",
     "GenerationSettings",
+    "GenerationWishes",
     "ImageId",
     "ImageRecord",
     "JobFailure",
@@ -108,6 +116,7 @@ __all__ = [
     "TrainingRequest",
     "TrainingResult",
     "TrainingSettings",
+    "TrainingWishes",
     "WeightFile",
     "Weights",
     "Wish",

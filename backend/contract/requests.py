@@ -35,14 +35,9 @@ class Request(Message):
         return self.base_model if isinstance(self.base_model, str) else self.base_model.id
 
 
-class TrainingRequest(Request):
-    """Train a LoRA. What is None comes from the base model."""
+class TrainingWishes(Message):
+    """How to train. What is None comes from the base model."""
 
-    base_model: BaseModelSpec | BaseModelId = "flux1-dev"
-    lora_name: Name
-    dataset_key: StorageKey | None = None  # a dataset record or a .zip in the LoRA bucket
-    dataset_url: Annotated[str, Field(max_length=4096, pattern=r"^https?://")] | None = None  # a .zip
-    trigger_word: Annotated[str, Field(max_length=100)] = ""
     sample_prompts: list[Prompt] | None = Field(None, max_length=8)
     steps: int | None = Field(None, ge=1, le=20_000)
     learning_rate: float | None = Field(None, gt=0, le=0.1)
@@ -61,6 +56,16 @@ class TrainingRequest(Request):
     cache_text_embeddings: bool | None = None
     # When an attempt is ended, its last step kept; None lets it take as long as it needs.
     max_minutes: float | None = Field(None, gt=0, le=7 * 24 * 60)
+
+
+class TrainingRequest(Request, TrainingWishes):
+    """Train a LoRA."""
+
+    base_model: BaseModelSpec | BaseModelId = "flux1-dev"
+    lora_name: Name
+    dataset_key: StorageKey | None = None  # a dataset record or a .zip in the LoRA bucket
+    dataset_url: Annotated[str, Field(max_length=4096, pattern=r"^https?://")] | None = None  # a .zip
+    trigger_word: Annotated[str, Field(max_length=100)] = ""
 
     @model_validator(mode="after")
     def _one_dataset(self) -> "TrainingRequest":
@@ -89,16 +94,10 @@ class LoraUse(Message):
     strength: float = Field(1.0, ge=-4, le=4)
 
 
-class GenerationRequest(Request):
-    """Make pictures from a prompt. What is None comes from the base model; a seed is drawn if none is given."""
+class GenerationWishes(Message):
+    """How to make pictures. What is None comes from the base model; a seed is drawn if none is given."""
 
-    base_model: BaseModelSpec | BaseModelId = "flux1-dev"
-    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
-    # What is drawn instead, picture by picture, where `prompt` has wildcards; `prompt` is kept as it was written.
-    prompts: list[Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]] | None = Field(None, max_length=8)
     negative_prompt: Prompt = ""
-    lora_key: StorageKey | None = None  # short for loras=[{"key": …}]
-    loras: list[LoraUse] = Field([], max_length=8)
     width: int | None = Field(None, ge=64, le=4096)
     height: int | None = Field(None, ge=64, le=4096)
     steps: int | None = Field(None, ge=1, le=150)
@@ -110,6 +109,17 @@ class GenerationRequest(Request):
     denoise: Denoise | None = None
     output_format: OutputFormat = "png"
     output_quality: int = Field(92, ge=1, le=100)  # of JPEG and WebP
+
+
+class GenerationRequest(Request, GenerationWishes):
+    """Make pictures from a prompt."""
+
+    base_model: BaseModelSpec | BaseModelId = "flux1-dev"
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
+    # What is drawn instead, picture by picture, where `prompt` has wildcards; `prompt` is kept as it was written.
+    prompts: list[Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]] | None = Field(None, max_length=8)
+    lora_key: StorageKey | None = None  # short for loras=[{"key": …}]
+    loras: list[LoraUse] = Field([], max_length=8)
     grid_id: str | None = Field(None, max_length=64)  # of the grid that it is a cell of
     # A graph of its own for ComfyUI, in the API format; None takes the base model's.
     workflow: dict[str, Any] | None = None

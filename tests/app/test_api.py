@@ -79,6 +79,7 @@ def test_ones_own_things_are_listed_and_followed(address: str, past: Past, quiet
         (("x", BASE_MODEL, [], {"count": 99}), "/generate", "The number of pictures is 99; the most is 8"),
         (("x", BASE_MODEL, [], {"owner": "somebody"}), "/generate", "'owner' is no setting"),
         (("x", BASE_MODEL, [], {"grid_id": "all-my-runs-are-one"}), "/generate", "'grid_id' is no setting"),
+        (("x", BASE_MODEL, [], {"stepz": 4}), "/generate", "'stepz' is no setting. Use any of: negative_prompt, width"),
         (("x", BASE_MODEL, [], {"workflow": {"1": {}}}), "/generate", "'workflow' is no setting"),
         (
             ("1" * 13 + "-aaaaaaaa", BASE_MODEL, "Zorbot", "", {"steps": 20_000, "save_every": 1}),
