@@ -138,13 +138,9 @@ class LoraKeys(NamedTuple):
     def label(self) -> str:
         return f"{self.prefix}label.json"
 
-    @property
-    def thumb(self) -> str:
-        return f"{self.prefix}thumb.webp"
-
-    def chosen_thumb(self, sha256: str) -> str:
+    def thumb(self, picture: bytes) -> str:
         """Another picture has another key: browsers keep what they have from an address for good."""
-        return f"{self.prefix}thumb-{sha256[:16]}.webp"
+        return f"{self.prefix}thumb-{hashlib.sha256(picture).hexdigest()[:16]}.webp"
 
     def file(self, stem: str) -> str:
         return f"{self.prefix}{stem}.safetensors"

@@ -1,7 +1,9 @@
 """What a browser may open: addresses for stored objects, and the one check of whose they are."""
 
 import ipaddress
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit
@@ -12,25 +14,34 @@ from backend.storage import Bucket, Head, Storage
 
 BucketName = Literal["loras", "outputs"]
 _OWNED = frozenset({"datasets", "runs", "loras", "images", "thumbs", "starts"})
+# An address stays the same that long, for a browser loads a picture anew from each; it can be opened longer.
+_SIGNED_ANEW_S = 3600
+_SIGNED_MOST = 20_000  # addresses that are remembered, of some 500 bytes
 _SHOWN_SUFFIXES = (".png", ".jpg", ".webp", ".safetensors", ".txt")
 
 
 class Media:
     """Presigned addresses where the browser can reach storage, /media addresses of the app where it can't."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, now: Callable[[], float] = time.time) -> None:
         self._buckets: dict[BucketName, Bucket] = {"loras": storage.loras, "outputs": storage.outputs}
         self._presigned = not is_loopback(storage.endpoint)
+        self._now = now
+        self._signed_in = lru_cache(maxsize=_SIGNED_MOST)(self._sign)
 
     def url(self, bucket: BucketName, key: str, *, download_as: str = "", version: int = 0) -> str:
         """Return an address for an object that the caller has been shown to own.
 
         `version` is for one whose content changes under its key: a browser keeps what it has from an address for good.
         """
-        if self._presigned:  # signed by the second, so each is new
-            return self._buckets[bucket].presign(key, download_as=download_as)
+        if self._presigned:
+            return self._signed_in(bucket, key, download_as, version, int(self._now() // _SIGNED_ANEW_S))
         query = {name: str(value) for name, value in {"download": download_as, "version": version}.items() if value}
         return f"/media/{bucket}/{quote(key)}{'?' if query else ''}{urlencode(query, quote_via=quote)}"
+
+    def _sign(self, bucket: BucketName, key: str, download_as: str, version: int, hour: int) -> str:
+        """Return a new address; it has the second in it. Version and hour only tell when one is due."""
+        return self._buckets[bucket].presign(key, download_as=download_as)
 
     def save(self, bucket: BucketName, key: str, path: Path) -> None:
         """Write an object to a file."""

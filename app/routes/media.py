@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from app.routes.answer import answer, attachment
 from backend.datasets.datasets import SAMPLE_DATASET
+from backend.storage import KEPT_FOR_GOOD
 from backend.studio import Studio
 
 _CONTENT_TYPES = {
@@ -75,8 +76,7 @@ def _media_headers(key: str, etag: str, download: str) -> dict[str, str]:
     headers = {
         "etag": f'"{etag}"',
         "accept-ranges": "bytes",
-        # Pictures are never changed once they are there.
-        "cache-control": "private, max-age=31536000, immutable" if shown else "private, no-cache",
+        "cache-control": KEPT_FOR_GOOD if shown else "private, no-cache",
         "x-content-type-options": "nosniff",
         "content-security-policy": "default-src 'none'; sandbox",
         "cross-origin-resource-policy": "same-origin",

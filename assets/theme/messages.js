@@ -83,7 +83,7 @@
   };
   const say = (id, sentence) => window.dispatchEvent(new CustomEvent('atelier:message', { detail: { id, sentence } }));
 
-  // An address of storage opens its picture for two hours: a page that is open for longer has to ask for new ones.
+  // An address of storage opens its picture for two hours and more: a page that is open for longer has to ask for new ones.
   document.addEventListener(
     'error',
     (event) => {

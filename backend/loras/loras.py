@@ -1,6 +1,5 @@
 """LoRAs: everything there is to prompt with, and what a person may do with it. How it is stored is the shelf's."""
 
-import hashlib
 import time
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -156,8 +155,7 @@ class Loras:
         self._check_room(owner, checkpoint.bytes)
         file, sample = keys.file(file_stem(f"{making.name[:50]} {step}")), making.thumb_key(step)
         self._bucket.copy(checkpoint.key, file)
-        if sample:
-            self._bucket.put(keys.thumb, thumbnail(self._bucket.get(sample)))
+        thumb_key = self._put_thumb(keys, thumbnail(self._bucket.get(sample))) if sample else None
         return self._keep(
             LoraRecord(
                 id=keys.lora_id,
@@ -169,7 +167,7 @@ class Loras:
                 base_model=making.spec.id,
                 architecture=making.spec.architecture,
                 trigger_word=making.trigger_word,
-                thumb_key=keys.thumb if sample else None,
+                thumb_key=thumb_key,
                 run_id=run_id,
                 rank=making.rank,
                 steps=step,
@@ -187,8 +185,6 @@ class Loras:
         keys = LoraKeys(owner, f"import-{sha256[:32]}")
         file = keys.file(file_stem(PurePosixPath(file_name).stem))
         self._bucket.upload(file, path, metadata={"sha256": sha256})
-        if described.thumb:
-            self._bucket.put(keys.thumb, described.thumb)
         record = LoraRecord(
             id=keys.lora_id,
             owner=owner,
@@ -199,7 +195,7 @@ class Loras:
             base_model=described.base_model.id,
             architecture=described.base_model.architecture,
             trigger_word=described.trigger_word,
-            thumb_key=keys.thumb if described.thumb else None,
+            thumb_key=self._put_thumb(keys, described.thumb) if described.thumb else None,
             rank=described.rank,
             steps=described.steps,
             created_at=round(time.time(), 3),
@@ -232,9 +228,12 @@ class Loras:
         if self._usage:
             self._usage.check_storage(owner, more_bytes)
 
+    def _put_thumb(self, keys: LoraKeys, picture: bytes) -> str:
+        self._bucket.put(keys.thumb(picture), picture)
+        return keys.thumb(picture)
+
     def _show(self, lora: Lora, picture: bytes) -> Lora:
-        key = lora.keys.chosen_thumb(hashlib.sha256(picture).hexdigest())
-        self._bucket.put(key, picture)
+        key = self._put_thumb(lora.keys, picture)
         self._shelf.change_label(lora.keys, lambda now: now.model_copy(update={"thumb_key": key}))
         if lora.label.thumb_key not in (None, key):
             self._bucket.delete([str(lora.label.thumb_key)])

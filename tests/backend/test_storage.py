@@ -75,6 +75,7 @@ def test_a_presigned_address_opens_without_keys(storage: Storage, owner: str) ->
     storage.outputs.put(f"{owner}/picture.png", b"png")
     reply = httpx.get(storage.outputs.presign(f"{owner}/picture.png", download_as="mine.png"))
     assert (reply.content, reply.headers["content-type"]) == (b"png", "image/png")
+    assert reply.headers["cache-control"] == "private, max-age=31536000, immutable"
     assert "mine.png" in reply.headers["content-disposition"]
 
 
@@ -82,7 +83,7 @@ def test_a_presigned_address_opens_one_object_and_not_for_long(storage: Storage,
     for name in ("mine", "theirs"):
         storage.outputs.put(f"{owner}/{name}.png", b"png")
     address = storage.outputs.presign(f"{owner}/mine.png")
-    assert "X-Amz-Expires=7200" in address
+    assert "X-Amz-Expires=10800" in address
     assert httpx.get(address.replace("mine", "theirs")).status_code == 403
     assert httpx.put(address, content=b"x").status_code == 403
     short = storage.outputs.presign(f"{owner}/mine.png", expires_s=1)

@@ -181,9 +181,12 @@ def _store_lora(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -> 
     metadata = describe(
         request, run.spec, job.settings, step=job.settings.steps, pictures=len(job.pictures), stem=job.stem
     )
+    thumb_key = None
     if picture:
         metadata["modelspec.thumbnail"] = thumbnail_url(picture)
-        run.storage.loras.put(keys.thumb, thumbnail(picture.read_bytes()))
+        thumb = thumbnail(picture.read_bytes())
+        thumb_key = keys.thumb(thumb)
+        run.storage.loras.put(thumb_key, thumb)
     file = run.folder / f"{job.stem}.safetensors"
     stamp(source, file, metadata)
     record = LoraRecord(
@@ -196,7 +199,7 @@ def _store_lora(run: Run[TrainingRequest], job: EngineJob, uploads: Uploads) -> 
         base_model=run.spec.id,
         architecture=run.spec.architecture,
         trigger_word=request.trigger_word,
-        thumb_key=keys.thumb if picture else None,
+        thumb_key=thumb_key,
         run_id=run.keys.run_id,
         rank=job.settings.rank,
         steps=job.settings.steps,

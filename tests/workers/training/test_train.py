@@ -131,7 +131,8 @@ async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> 
     assert said["modelspec.trigger_phrase"] == "zorbot"
     assert said["modelspec.thumbnail"].startswith("data:image/jpeg;base64,")
 
-    storage.loras.download(keys.thumb, run.folder / "thumb.webp")
+    assert record.thumb_key
+    storage.loras.download(record.thumb_key, run.folder / "thumb.webp")
     with Image.open(run.folder / "thumb.webp") as image:
         assert image.format == "WEBP"
     assert [stored.key for stored in storage.loras.list_all(run.keys.states)] == [run.keys.state(6)]
