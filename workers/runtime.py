@@ -90,7 +90,8 @@ class Worker(Generic[Q]):
         self._work = work
         self._settings = settings
         self._storage = Storage(settings, patient=True)
-        self._stopping = False
+        self._under_way: set[asyncio.Task[Any]] = set()  # jobs
+        self._hears_shutdown = self._stopping = False
 
     def serve(self) -> None:
         """Take jobs until the platform stops this process."""
@@ -101,6 +102,15 @@ class Worker(Generic[Q]):
     async def handle(self, job: dict[str, Any]) -> dict[str, Any]:
         """Do one job. Returns the result, or {"error": sentence}; a cancelled job raises as RunPod expects."""
         self._save_on_shutdown()
+        task = asyncio.current_task()
+        assert task, "a coroutine runs in a task"  # noqa: S101
+        self._under_way.add(task)
+        try:
+            return await self._do(job)
+        finally:
+            self._under_way.discard(task)
+
+    async def _do(self, job: dict[str, Any]) -> dict[str, Any]:
         try:
             request, spec, keys = await asyncio.to_thread(self._accept, job)
             if done := await asyncio.to_thread(self._existing_result, request, spec, keys):
@@ -161,12 +171,15 @@ class Worker(Generic[Q]):
 
         The SDK installs its own handler when it starts, which only stops taking jobs; this one calls it too.
         """
+        if self._hears_shutdown:
+            return
+        self._hears_shutdown = True
         before = signal.getsignal(signal.SIGTERM)
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop = asyncio.get_running_loop()
 
         def stop(number: int, frame: Any) -> None:
             self._stopping = True
-            if task and not task.done():
+            for task in self._under_way:
                 loop.call_soon_threadsafe(task.cancel)
             if callable(before):
                 before(number, frame)

@@ -1,0 +1,75 @@
+"""What becomes of a job, whatever its work does: against real storage, with work that is a function."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from backend.base_models import load_base_model
+from backend.contract import GenerationRequest, GenerationResult, new_run_id
+from backend.keys import RunKeys
+from backend.settings import Settings
+from backend.storage import Storage
+from workers.runtime import Run, Work, Worker
+
+TINY = load_base_model("tiny-flux")
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def keys(owner: str) -> RunKeys:
+    return RunKeys(owner, new_run_id("image"))
+
+
+def job_of(keys: RunKeys, **wishes: Any) -> dict[str, Any]:
+    """A job as the studio sends it."""
+    asked = {"run_id": keys.run_id, "owner": keys.owner, "base_model": TINY.model_dump(), "prompt": "a cat"}
+    return {"id": "a-job", "input": asked | wishes}
+
+
+async def nothing(run: Run[GenerationRequest]) -> GenerationResult:
+    return GenerationResult(run_id=run.keys.run_id, images=[], seconds=1, phases=[])
+
+
+def worker_for(work: Work[GenerationRequest], settings: Settings) -> Worker[GenerationRequest]:
+    return Worker("image", GenerationRequest, work, settings)
+
+
+async def test_a_worker_of_many_jobs_hears_that_it_must_go(storage_settings: Settings) -> None:
+    heard: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    worker = worker_for(nothing, storage_settings)
+    for _ in range(1200):
+        await worker.handle({"id": "a-job", "input": {}})
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0)
+    assert heard == [signal.SIGTERM]
+
+
+async def test_a_worker_that_must_go_leaves_its_run_to_the_next(
+    storage_settings: Settings, storage: Storage, keys: RunKeys
+) -> None:
+    begun = asyncio.Event()
+
+    async def endless(run: Run[GenerationRequest]) -> GenerationResult:
+        begun.set()
+        await asyncio.sleep(60)
+        return await nothing(run)
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    job = asyncio.create_task(worker_for(endless, storage_settings).handle(job_of(keys)))
+    await begun.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(asyncio.CancelledError):
+        await job
+    assert not storage.loras.exists(keys.failure)
+    assert (await worker_for(nothing, storage_settings).handle(job_of(keys)))["run_id"] == keys.run_id
