@@ -25,6 +25,7 @@ from backend.contract import (
     JobFailure,
     Progress,
     Request,
+    RunId,
     RunKind,
     Submission,
     TrainingRequest,
@@ -40,6 +41,7 @@ from backend.errors import (
     NotFound,
     OutOfMemory,
     ServiceError,
+    StorageError,
     WeightsError,
 )
 from backend.keys import RunKeys, direct_job_key
@@ -120,7 +122,7 @@ class Worker(Generic[Q]):
                 asyncio.to_thread(self._storage.loras.find_message, keys.submission, Submission),
             )
         except AtelierError as error:
-            return {"error": str(error)}
+            return await self._refuse(job, error)
         if _is_called_off(request, submission):
             return {"error": "This run was cancelled, or asked for anew, before this job came to its turn."}
         report = Report(keys, request.attempt, before, job_id=str(job["id"]), queued_s=_queued_s(request, submission))
@@ -148,23 +150,29 @@ class Worker(Generic[Q]):
             return await self._fail(run, AtelierError("Something unexpected went wrong.", "The worker's log has more."))
 
     async def _fail(self, run: Run[Q], error: AtelierError) -> dict[str, Any]:
-        failure = JobFailure(
-            run_id=run.keys.run_id,
-            attempt=run.request.attempt,
-            kind=next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal"),
-            message=error.message,
-            hint=error.hint,
-            step=run.report.last_step,
-            phases=run.report.phases,
-            checkpoints=run.report.checkpoints,
-            samples=run.report.samples,
-        )
+        failure = _failure(run.keys.run_id, run.request.attempt, error)
+        so_far = {
+            "step": run.report.last_step,
+            "phases": run.report.phases,
+            "checkpoints": run.report.checkpoints,
+            "samples": run.report.samples,
+        }
+        await self._keep(run.keys, failure.model_copy(update=so_far))
+        return {"error": str(error)}
+
+    async def _refuse(self, job: dict[str, Any], error: AtelierError) -> dict[str, Any]:
+        """Keep why a studio's run was not begun: RunPod forgets what it is told within half an hour."""
+        request = _of_studio(job)
+        if request and request.run_id and not isinstance(error, StorageError):
+            await self._keep(RunKeys(request.owner, request.run_id), _failure(request.run_id, request.attempt, error))
+        return {"error": str(error)}
+
+    async def _keep(self, keys: RunKeys, failure: JobFailure) -> None:
         try:
-            await asyncio.to_thread(self._storage.loras.put_message, run.keys.failure, failure)
+            await asyncio.to_thread(self._storage.loras.put_message, keys.failure, failure)
         except ServiceError:
             # RunPod still carries the sentence to whoever asks.
-            _log.exception("the failure of run %s could not be stored", run.keys.run_id)
-        return {"error": str(error)}
+            _log.exception("the failure of run %s could not be stored", keys.run_id)
 
     def _save_on_shutdown(self) -> None:
         """Make the platform's SIGTERM end the work the way Cancel does, so that a training saves its step.
@@ -190,6 +198,11 @@ class Worker(Generic[Q]):
         try:
             request = self._request_type.model_validate(job.get("input"))
         except ValidationError as error:
+            if _of_studio(job):  # which has checked it by its own contract
+                raise ServiceError(
+                    f"This worker doesn't understand the studio. {explain(error)}",
+                    "Its image is of another version: build it again, push it and restart the endpoint's workers.",
+                ) from error
             raise InvalidRequest(explain(error)) from error
         spec = request.base_model if isinstance(request.base_model, BaseModelSpec) else None
         spec = spec or load_base_model(request.base_model_id, self._settings.atelier_base_models)
@@ -219,6 +232,20 @@ def serve(kind: RunKind, request_type: type[Q], make_work: Callable[[Settings], 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = Settings()
     Worker(kind, request_type, make_work(settings), settings).serve()
+
+
+def _of_studio(job: dict[str, Any]) -> Request | None:
+    """Return what every version understands of a studio's request; None for one of a direct caller."""
+    try:
+        request = Request.model_validate(job.get("input"), extra="ignore")
+    except ValidationError:
+        return None
+    return request if request.run_id else None
+
+
+def _failure(run_id: RunId, attempt: int, error: AtelierError) -> JobFailure:
+    kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal")
+    return JobFailure(run_id=run_id, attempt=attempt, kind=kind, message=error.message, hint=error.hint)
 
 
 def _is_called_off(request: Request, submission: Submission | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backend.base_models import load_base_model
-from backend.contract import GenerationRequest, GenerationResult, new_run_id
+from backend.contract import GenerationRequest, GenerationResult, JobFailure, new_run_id
 from backend.keys import RunKeys
 from backend.settings import Settings
 from backend.storage import Storage
@@ -73,3 +73,19 @@ async def test_a_worker_that_must_go_leaves_its_run_to_the_next(
         await job
     assert not storage.loras.exists(keys.failure)
     assert (await worker_for(nothing, storage_settings).handle(job_of(keys)))["run_id"] == keys.run_id
+
+
+async def test_a_newer_studio_is_told_to_update_the_worker(
+    storage_settings: Settings, storage: Storage, keys: RunKeys
+) -> None:
+    reply = await worker_for(nothing, storage_settings).handle(job_of(keys, attempt=2, tomorrows_wish=1))
+    failure = storage.loras.get_message(keys.failure, JobFailure)
+    assert (failure.attempt, failure.kind) == (2, "service")
+    assert "'tomorrows_wish'" in failure.message
+    assert "another version" in failure.hint
+    assert reply == {"error": f"{failure.message} {failure.hint}"}
+
+
+async def test_a_misspelt_wish_of_a_direct_caller_is_named(storage_settings: Settings) -> None:
+    reply = await worker_for(nothing, storage_settings).handle({"id": "a-job", "input": {"prompt": "a", "stepz": 3}})
+    assert reply == {"error": "'stepz' is not a known field; check its spelling or leave it out."}
