@@ -6,6 +6,7 @@ Run and returns a result message; it knows nothing of RunPod.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import tempfile
@@ -38,6 +39,7 @@ from backend.errors import (
     Cancelled,
     EngineError,
     InvalidRequest,
+    MachineError,
     NotFound,
     OutOfMemory,
     ServiceError,
@@ -147,7 +149,7 @@ class Worker(Generic[Q]):
             if isinstance(error, TimeoutError) and limit.expired():
                 return await self._fail(run, Cancelled("Stopped at its time limit.", _kept(run.report)))
             _log.exception("run %s failed", run.keys.run_id)
-            return await self._fail(run, AtelierError("Something unexpected went wrong.", "The worker's log has more."))
+            return await self._fail(run, _in_words(error))
 
     async def _fail(self, run: Run[Q], error: AtelierError) -> dict[str, Any]:
         failure = _failure(run.keys.run_id, run.request.attempt, error)
@@ -246,6 +248,14 @@ def _of_studio(job: dict[str, Any]) -> Request | None:
 def _failure(run_id: RunId, attempt: int, error: AtelierError) -> JobFailure:
     kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal")
     return JobFailure(run_id=run_id, attempt=attempt, kind=kind, message=error.message, hint=error.hint)
+
+
+def _in_words(error: Exception) -> AtelierError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(
+            "The worker's disk is full.", "Give its endpoint a larger one (disk_gb in assets/deploy.toml)."
+        )
+    return AtelierError("Something unexpected went wrong.", "The worker's log has more.")
 
 
 def _is_called_off(request: Request, submission: Submission | None) -> bool:

@@ -1,6 +1,7 @@
 """What becomes of a job, whatever its work does: against real storage, with work that is a function."""
 
 import asyncio
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -89,3 +90,13 @@ async def test_a_newer_studio_is_told_to_update_the_worker(
 async def test_a_misspelt_wish_of_a_direct_caller_is_named(storage_settings: Settings) -> None:
     reply = await worker_for(nothing, storage_settings).handle({"id": "a-job", "input": {"prompt": "a", "stepz": 3}})
     assert reply == {"error": "'stepz' is not a known field; check its spelling or leave it out."}
+
+
+async def test_a_full_disk_is_called_that(storage_settings: Settings, storage: Storage, keys: RunKeys) -> None:
+    async def fills_the_disk(run: Run[GenerationRequest]) -> GenerationResult:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await worker_for(fills_the_disk, storage_settings).handle(job_of(keys))
+    failure = storage.loras.get_message(keys.failure, JobFailure)
+    assert failure.message == "The worker's disk is full."
+    assert "disk_gb" in failure.hint
