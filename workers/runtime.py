@@ -11,8 +11,9 @@ import logging
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -49,9 +50,9 @@ from backend.errors import (
 from backend.keys import RunKeys, direct_job_key
 from backend.settings import Settings
 from backend.storage import Storage
-from workers.report import Changes, Report
+from workers.publication import published
+from workers.report import Report
 
-PUBLISH_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
 
 Q = TypeVar("Q", bound=Request)
@@ -134,7 +135,7 @@ class Worker(Generic[Q]):
     async def _attempt(self, run: Run[Q], job: dict[str, Any]) -> dict[str, Any]:
         limit = asyncio.timeout(_seconds_allowed(run.request))
         try:
-            async with _published(run.report, self._storage, job), limit:
+            async with published(run.report, self._storage, partial(_tell_runpod, job)), limit:
                 result = await self._work(run)
             await asyncio.to_thread(self._storage.loras.put_message, run.keys.result, result)
             return result.model_dump(mode="json")
@@ -286,40 +287,11 @@ def _own_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@contextlib.asynccontextmanager
-async def _published(report: Report, storage: Storage, job: dict[str, Any]) -> AsyncIterator[None]:
-    """Store what the report collects once a second, and the rest of it at the end."""
-    publisher = asyncio.create_task(_publish_forever(report, storage, job))
-    try:
-        yield
-    finally:
-        publisher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await publisher
-        await _publish(report, report.take_changes(all_of_it=True), storage)
-
-
-async def _publish_forever(report: Report, storage: Storage, job: dict[str, Any]) -> None:
+def _tell_runpod(job: dict[str, Any], progress: Progress) -> None:
     import runpod
 
-    while True:
-        changes = report.take_changes()
-        await _publish(report, changes, storage)
-        if changes.progress:
-            said = {"seq": changes.progress.seq, "phase": changes.progress.phase}
-            runpod.serverless.progress_update(
-                job, said | {"step": changes.progress.step, "steps": changes.progress.steps}
-            )
-        await asyncio.sleep(PUBLISH_EVERY_S)
-
-
-async def _publish(report: Report, changes: Changes, storage: Storage) -> None:
-    try:
-        await asyncio.to_thread(changes.store, storage)
-    except ServiceError:
-        # A run outlives a storage that is away for a while; the next publication carries the same story.
-        report.put_back(changes)
-        _log.warning("progress could not be stored", exc_info=True)
+    said = {"seq": progress.seq, "phase": progress.phase, "step": progress.step, "steps": progress.steps}
+    runpod.serverless.progress_update(job, said)
 
 
 def _kept(report: Report) -> str:
