@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from backend.contract import BaseModelSpec, TrainingSettings
 from backend.errors import AtelierError, HubError, InvalidRequest, StorageError
+from backend.hugging_face import bound_waiting
 from backend.runs.runpod_client import Endpoint
 from backend.settings import Settings, TrainingEngine
 from backend.storage import Bucket, Storage
@@ -120,6 +121,7 @@ def check_writable(bucket: Bucket, variable: str) -> None:
 
 def check_licence(spec: BaseModelSpec, token: SecretStr) -> None:
     """Return when a token's account may download a gated model. Raises InvalidRequest; HubError if none can say."""
+    bound_waiting()
     try:
         auth_check(spec.weights.repo, token=token.get_secret_value())
     except GatedRepoError as error:
