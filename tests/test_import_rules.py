@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SHARED_WITH_WORKERS = {
     "contract", "errors", "settings", "storage", "keys", "base_models", "pictures", "archives", "lora_files",
-    "toolkit_config", "diffusers_options", "trainable",
+    "toolkit_config", "diffusers_options", "trainable", "hugging_face",
 }  # fmt: skip
 
 

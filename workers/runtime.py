@@ -6,12 +6,14 @@ Run and returns a result message; it knows nothing of RunPod.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +27,7 @@ from backend.contract import (
     JobFailure,
     Progress,
     Request,
+    RunId,
     RunKind,
     Submission,
     TrainingRequest,
@@ -37,17 +40,19 @@ from backend.errors import (
     Cancelled,
     EngineError,
     InvalidRequest,
+    MachineError,
     NotFound,
     OutOfMemory,
     ServiceError,
+    StorageError,
     WeightsError,
 )
 from backend.keys import RunKeys, direct_job_key
 from backend.settings import Settings
 from backend.storage import Storage
-from workers.report import Changes, Report
+from workers.publication import published
+from workers.report import Report
 
-PUBLISH_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
 
 Q = TypeVar("Q", bound=Request)
@@ -90,7 +95,8 @@ class Worker(Generic[Q]):
         self._work = work
         self._settings = settings
         self._storage = Storage(settings, patient=True)
-        self._stopping = False
+        self._under_way: set[asyncio.Task[Any]] = set()  # jobs
+        self._hears_shutdown = self._stopping = False
 
     def serve(self) -> None:
         """Take jobs until the platform stops this process."""
@@ -101,6 +107,15 @@ class Worker(Generic[Q]):
     async def handle(self, job: dict[str, Any]) -> dict[str, Any]:
         """Do one job. Returns the result, or {"error": sentence}; a cancelled job raises as RunPod expects."""
         self._save_on_shutdown()
+        task = asyncio.current_task()
+        assert task, "a coroutine runs in a task"  # noqa: S101
+        self._under_way.add(task)
+        try:
+            return await self._do(job)
+        finally:
+            self._under_way.discard(task)
+
+    async def _do(self, job: dict[str, Any]) -> dict[str, Any]:
         try:
             request, spec, keys = await asyncio.to_thread(self._accept, job)
             if done := await asyncio.to_thread(self._existing_result, request, spec, keys):
@@ -110,7 +125,7 @@ class Worker(Generic[Q]):
                 asyncio.to_thread(self._storage.loras.find_message, keys.submission, Submission),
             )
         except AtelierError as error:
-            return {"error": str(error)}
+            return await self._refuse(job, error)
         if _is_called_off(request, submission):
             return {"error": "This run was cancelled, or asked for anew, before this job came to its turn."}
         report = Report(keys, request.attempt, before, job_id=str(job["id"]), queued_s=_queued_s(request, submission))
@@ -120,7 +135,7 @@ class Worker(Generic[Q]):
     async def _attempt(self, run: Run[Q], job: dict[str, Any]) -> dict[str, Any]:
         limit = asyncio.timeout(_seconds_allowed(run.request))
         try:
-            async with _published(run.report, self._storage, job), limit:
+            async with published(run.report, self._storage, partial(_tell_runpod, job)), limit:
                 result = await self._work(run)
             await asyncio.to_thread(self._storage.loras.put_message, run.keys.result, result)
             return result.model_dump(mode="json")
@@ -135,38 +150,47 @@ class Worker(Generic[Q]):
             if isinstance(error, TimeoutError) and limit.expired():
                 return await self._fail(run, Cancelled("Stopped at its time limit.", _kept(run.report)))
             _log.exception("run %s failed", run.keys.run_id)
-            return await self._fail(run, AtelierError("Something unexpected went wrong.", "The worker's log has more."))
+            return await self._fail(run, _in_words(error))
 
     async def _fail(self, run: Run[Q], error: AtelierError) -> dict[str, Any]:
-        failure = JobFailure(
-            run_id=run.keys.run_id,
-            attempt=run.request.attempt,
-            kind=next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal"),
-            message=error.message,
-            hint=error.hint,
-            step=run.report.last_step,
-            phases=run.report.phases,
-            checkpoints=run.report.checkpoints,
-            samples=run.report.samples,
-        )
+        failure = _failure(run.keys.run_id, run.request.attempt, error)
+        so_far = {
+            "step": run.report.last_step,
+            "phases": run.report.phases,
+            "checkpoints": run.report.checkpoints,
+            "samples": run.report.samples,
+        }
+        await self._keep(run.keys, failure.model_copy(update=so_far))
+        return {"error": str(error)}
+
+    async def _refuse(self, job: dict[str, Any], error: AtelierError) -> dict[str, Any]:
+        """Keep why a studio's run was not begun: RunPod forgets what it is told within half an hour."""
+        request = _of_studio(job)
+        if request and request.run_id and not isinstance(error, StorageError):
+            await self._keep(RunKeys(request.owner, request.run_id), _failure(request.run_id, request.attempt, error))
+        return {"error": str(error)}
+
+    async def _keep(self, keys: RunKeys, failure: JobFailure) -> None:
         try:
-            await asyncio.to_thread(self._storage.loras.put_message, run.keys.failure, failure)
+            await asyncio.to_thread(self._storage.loras.put_message, keys.failure, failure)
         except ServiceError:
             # RunPod still carries the sentence to whoever asks.
-            _log.exception("the failure of run %s could not be stored", run.keys.run_id)
-        return {"error": str(error)}
+            _log.exception("the failure of run %s could not be stored", keys.run_id)
 
     def _save_on_shutdown(self) -> None:
         """Make the platform's SIGTERM end the work the way Cancel does, so that a training saves its step.
 
         The SDK installs its own handler when it starts, which only stops taking jobs; this one calls it too.
         """
+        if self._hears_shutdown:
+            return
+        self._hears_shutdown = True
         before = signal.getsignal(signal.SIGTERM)
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop = asyncio.get_running_loop()
 
         def stop(number: int, frame: Any) -> None:
             self._stopping = True
-            if task and not task.done():
+            for task in self._under_way:
                 loop.call_soon_threadsafe(task.cancel)
             if callable(before):
                 before(number, frame)
@@ -177,6 +201,11 @@ class Worker(Generic[Q]):
         try:
             request = self._request_type.model_validate(job.get("input"))
         except ValidationError as error:
+            if _of_studio(job):  # which has checked it by its own contract
+                raise ServiceError(
+                    f"This worker doesn't understand the studio. {explain(error)}",
+                    "Its image is of another version: build it again, push it and restart the endpoint's workers.",
+                ) from error
             raise InvalidRequest(explain(error)) from error
         spec = request.base_model if isinstance(request.base_model, BaseModelSpec) else None
         spec = spec or load_base_model(request.base_model_id, self._settings.atelier_base_models)
@@ -208,6 +237,28 @@ def serve(kind: RunKind, request_type: type[Q], make_work: Callable[[Settings], 
     Worker(kind, request_type, make_work(settings), settings).serve()
 
 
+def _of_studio(job: dict[str, Any]) -> Request | None:
+    """Return what every version understands of a studio's request; None for one of a direct caller."""
+    try:
+        request = Request.model_validate(job.get("input"), extra="ignore")
+    except ValidationError:
+        return None
+    return request if request.run_id else None
+
+
+def _failure(run_id: RunId, attempt: int, error: AtelierError) -> JobFailure:
+    kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal")
+    return JobFailure(run_id=run_id, attempt=attempt, kind=kind, message=error.message, hint=error.hint)
+
+
+def _in_words(error: Exception) -> AtelierError:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return MachineError(
+            "The worker's disk is full.", "Give its endpoint a larger one (disk_gb in assets/deploy.toml)."
+        )
+    return AtelierError("Something unexpected went wrong.", "The worker's log has more.")
+
+
 def _is_called_off(request: Request, submission: Submission | None) -> bool:
     """Return whether nobody wants this job any more.
 
@@ -236,40 +287,11 @@ def _own_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@contextlib.asynccontextmanager
-async def _published(report: Report, storage: Storage, job: dict[str, Any]) -> AsyncIterator[None]:
-    """Store what the report collects once a second, and the rest of it at the end."""
-    publisher = asyncio.create_task(_publish_forever(report, storage, job))
-    try:
-        yield
-    finally:
-        publisher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await publisher
-        await _publish(report, report.take_changes(all_of_it=True), storage)
-
-
-async def _publish_forever(report: Report, storage: Storage, job: dict[str, Any]) -> None:
+def _tell_runpod(job: dict[str, Any], progress: Progress) -> None:
     import runpod
 
-    while True:
-        changes = report.take_changes()
-        await _publish(report, changes, storage)
-        if changes.progress:
-            said = {"seq": changes.progress.seq, "phase": changes.progress.phase}
-            runpod.serverless.progress_update(
-                job, said | {"step": changes.progress.step, "steps": changes.progress.steps}
-            )
-        await asyncio.sleep(PUBLISH_EVERY_S)
-
-
-async def _publish(report: Report, changes: Changes, storage: Storage) -> None:
-    try:
-        await asyncio.to_thread(changes.store, storage)
-    except ServiceError:
-        # A run outlives a storage that is away for a while; the next publication carries the same story.
-        report.put_back(changes)
-        _log.warning("progress could not be stored", exc_info=True)
+    said = {"seq": progress.seq, "phase": progress.phase, "step": progress.step, "steps": progress.steps}
+    runpod.serverless.progress_update(job, said)
 
 
 def _kept(report: Report) -> str:

@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, hf_hub_download
 
 from backend.contract import Companion, Message
 from backend.errors import WeightsError
+from backend.hugging_face import bound_waiting
 from backend.settings import Settings
 from workers.weights_lock import LOCK, LOOK_EVERY_S, fetching, folder_of_repo
 
@@ -49,6 +50,7 @@ class Hub:
     """The Hub as we talk to it, and where its files lie here."""
 
     def __init__(self, settings: Settings, endpoint: str | None) -> None:
+        bound_waiting()
         self.cache = settings.hub_cache
         self.endpoint = endpoint
         self.with_companions = settings.atelier_training_engine == "ai_toolkit"

@@ -144,6 +144,9 @@ class Datasets:
         copies = {before.key: after.key for before, after in zip(original.images, images, strict=True)}
         copies |= {source.thumb(image.sha256): target.thumb(image.sha256) for image in images}
         at_once(lambda key: self._bucket.copy(key, copies[key]), list(copies))
+        if self._usage:
+            for image in images:
+                self._usage.note_stored(owner, image.bytes)
         return self._store.create(copy.model_copy(update={"images": images}))
 
     def remove(self, owner: str, dataset_id: DatasetId, pictures: set[str]) -> None:

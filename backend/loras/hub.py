@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from backend.contract import BaseModelSpec, file_stem
 from backend.errors import HubError, InvalidRequest
+from backend.hugging_face import bound_waiting
 from backend.loras.shelf import Lora
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ class Hub:
     """What is asked of the Hub. Raises HubError with a sentence when it says no or nothing."""
 
     def __init__(self, endpoint: str | None = None) -> None:
+        bound_waiting()
         self._endpoint = endpoint  # None: huggingface_hub's own
         self._accounts: OrderedDict[str, str] = OrderedDict()  # by the hash of a token: it itself is kept nowhere
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="hub")
@@ -113,7 +115,7 @@ class Hub:
             self._api(token).create_commit(repo, added, commit_message="Publish the LoRA")
 
     def _soon(self, call: Callable[[], T]) -> T:
-        """Return what a call gives. huggingface_hub itself would wait for ever. Raises TimeoutError, an OSError."""
+        """Return what a call gives within what a page waits for. Raises TimeoutError, an OSError."""
         return self._pool.submit(call).result(_ANSWERS_S)
 
     def _api(self, token: SecretStr) -> HfApi:

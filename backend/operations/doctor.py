@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from backend.base_models import load_base_models
 from backend.contract import BaseModelSpec
-from backend.errors import AtelierError, NotFound, RunPodError, StorageError
+from backend.errors import AtelierError, RunPodError, StorageError
 from backend.operations.declaration import load_declaration
 from backend.operations.first_run import can_run_locally, is_begun, missing
 from backend.operations.runpod_account import RunPodAccount
@@ -107,21 +107,18 @@ def _is_ready(address: str) -> str:
 
 def _runpod(settings: Settings) -> Iterator[Finding]:
     endpoints = (
-        ("training", "RUNPOD_TRAINING_ENDPOINT_ID", settings.runpod_training_endpoint_id),
-        ("image generation", "RUNPOD_IMAGE_GENERATION_ENDPOINT_ID", settings.runpod_image_generation_endpoint_id),
+        ("training", settings.runpod_training_endpoint_id),
+        ("image generation", settings.runpod_image_generation_endpoint_id),
     )
-    for name, variable, endpoint_id in endpoints:
-        if endpoint_id:
-            yield _asked(f"Endpoint for {name}", partial(_answers, Endpoint(settings, endpoint_id, name), variable))
-    given = {endpoint_id: name for name, _, endpoint_id in endpoints if endpoint_id}
+    given = {endpoint_id: name for name, endpoint_id in endpoints if endpoint_id}
+    for endpoint_id, name in given.items():
+        yield _asked(f"Endpoint for {name}", partial(_answers, Endpoint(settings, endpoint_id, name)))
     yield from _images(settings, given)
 
 
-def _answers(endpoint: Endpoint, variable: str) -> str:
+def _answers(endpoint: Endpoint) -> str:
     try:
         health = endpoint.health()
-    except NotFound as error:
-        raise RunPodError("RunPod knows no such endpoint.", f"Check {variable}.") from error
     finally:
         endpoint.close()
     return f"answers; {health.workers_ready} workers awake, {health.jobs_in_queue} jobs waiting"

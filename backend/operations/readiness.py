@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
-from backend.errors import AtelierError, NotFound, RunPodError
+from backend.errors import AtelierError
 from backend.runs.runpod_client import Endpoint
 from backend.storage import Bucket, Storage
 
@@ -14,7 +14,7 @@ _DEADLINE_S = 3.0
 _GOOD_FOR_S = 5.0
 _NO_SUCH_KEY = "readyz"
 
-Check = Callable[[], None]
+Check = Callable[[], object]
 
 
 class Report(NamedTuple):
@@ -34,10 +34,10 @@ class Readiness:
         self._checks: dict[str, Check] = {
             "lora bucket": lambda: _look_into(storage.loras),
             "output bucket": lambda: _look_into(storage.outputs),
-            **{f"{endpoint.name} endpoint": _asker(endpoint) for endpoint in endpoints},
+            **{f"{endpoint.name} endpoint": endpoint.health for endpoint in endpoints},
         }
         self._pool = ThreadPoolExecutor(len(self._checks), thread_name_prefix="readiness")
-        self._under_way: dict[str, Future[None]] = {}
+        self._under_way: dict[str, Future[object]] = {}
         self._last = (float("-inf"), Report({}))
         self._lock = threading.Lock()
 
@@ -68,17 +68,7 @@ def _look_into(bucket: Bucket) -> None:
     bucket.exists(_NO_SUCH_KEY)
 
 
-def _asker(endpoint: Endpoint) -> Check:
-    def ask() -> None:
-        try:
-            endpoint.health()
-        except NotFound as error:
-            raise RunPodError("unknown to RunPod") from error
-
-    return ask
-
-
-def _said(future: Future[None]) -> str:
+def _said(future: Future[object]) -> str:
     if not future.done():
         return f"silent for {_DEADLINE_S:g} s"
     error = future.exception()

@@ -35,10 +35,9 @@ class Job(NamedTuple):
 
 
 class Health(NamedTuple):
-    """How an endpoint is doing: jobs waiting and running, workers that can take one."""
+    """How an endpoint is doing: jobs waiting, workers that can take one."""
 
     jobs_in_queue: int
-    jobs_in_progress: int
     workers_ready: int
 
 
@@ -80,7 +79,7 @@ class Endpoint:
         reply = self._call("GET", "/health")
         jobs, workers = reply.get("jobs", {}), reply.get("workers", {})
         ready = sum(workers.get(state, 0) for state in ("idle", "ready", "running"))
-        return Health(jobs.get("inQueue", 0), jobs.get("inProgress", 0), ready)
+        return Health(jobs.get("inQueue", 0), ready)
 
     def close(self) -> None:
         """Close the connections."""
@@ -106,7 +105,7 @@ class Endpoint:
                 if reply.is_success:
                     body: dict[str, Any] = reply.json()
                     return body
-                failure = self._refusal(reply)
+                failure = self._refusal(reply, path)
                 if reply.status_code not in _RETRIED:
                     raise failure
             if silences == _SILENCES:
@@ -122,11 +121,14 @@ class Endpoint:
             "Try again in a minute; if it stays so, see whether RunPod is up and RUNPOD_BASE_URL is right.",
         )
 
-    def _refusal(self, reply: httpx.Response) -> AtelierError:
+    def _refusal(self, reply: httpx.Response, path: str) -> AtelierError:
         said = reply.text.strip()[:200]
         match reply.status_code:
             case 401 | 403:
                 return RunPodError(f"The {self.name} endpoint refused the key.", "Check RUNPOD_API_KEY.")
+            case 404 if path in ("/run", "/health"):
+                variable = f"RUNPOD_{self.name.replace(' ', '_').upper()}_ENDPOINT_ID"
+                return RunPodError(f"RunPod knows no such {self.name} endpoint.", f"Check {variable}.")
             case 404:
                 return NotFound(f"The {self.name} endpoint knows no such job.")
             case 413:

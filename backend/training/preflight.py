@@ -13,7 +13,8 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from pydantic import SecretStr
 
 from backend.contract import BaseModelSpec, TrainingSettings
-from backend.errors import AtelierError, HubError, InvalidRequest, NotFound, RunPodError, StorageError
+from backend.errors import AtelierError, HubError, InvalidRequest, StorageError
+from backend.hugging_face import bound_waiting
 from backend.runs.runpod_client import Endpoint
 from backend.settings import Settings, TrainingEngine
 from backend.storage import Bucket, Storage
@@ -49,10 +50,10 @@ class Preflight:
         What doesn't answer in time stands in no way: the training itself will say so.
         """
         self._trainable(spec, settings)
-        checks: list[Callable[[], None]] = [
+        checks: list[Callable[[], object]] = [
             lambda: check_writable(self._storage.loras, "R2_LORA_BUCKET"),
             lambda: check_writable(self._storage.outputs, "R2_OUTPUT_BUCKET"),
-            self._endpoint_answers,
+            self._training.health,
             lambda: self._licensed(spec),
             lambda: self._room(spec),
         ]
@@ -65,14 +66,6 @@ class Preflight:
     def close(self) -> None:
         """Wait for nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _endpoint_answers(self) -> None:
-        try:
-            self._training.health()
-        except NotFound as error:
-            raise RunPodError(
-                "RunPod knows no such training endpoint.", "Check RUNPOD_TRAINING_ENDPOINT_ID."
-            ) from error
 
     def _trainable(self, spec: BaseModelSpec, settings: TrainingSettings) -> None:
         check_trainable(spec, settings, self._engine)
@@ -128,6 +121,7 @@ def check_writable(bucket: Bucket, variable: str) -> None:
 
 def check_licence(spec: BaseModelSpec, token: SecretStr) -> None:
     """Return when a token's account may download a gated model. Raises InvalidRequest; HubError if none can say."""
+    bound_waiting()
     try:
         auth_check(spec.weights.repo, token=token.get_secret_value())
     except GatedRepoError as error:

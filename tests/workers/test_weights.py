@@ -1,6 +1,7 @@
 """The model cache against a server shaped like the Hub."""
 
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -8,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session
 
+from backend import hugging_face
 from backend.contract import BaseModelSpec
 from backend.errors import WeightsError
 from backend.settings import Settings
@@ -107,6 +110,19 @@ def test_an_unknown_repository_and_a_silent_hub_are_told_in_words(
         fetch_weights(elsewhere, hub_settings, endpoint=hub.endpoint)
     with pytest.raises(WeightsError, match="could not be downloaded"):
         fetch_weights(hub_spec, hub_settings, endpoint="http://127.0.0.1:9")
+
+
+def test_a_hub_that_takes_a_call_and_says_nothing_is_given_up_on(
+    hub_spec: BaseModelSpec, hub_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hugging_face, "SILENT_S", 0.3)
+    close_session()  # the next one is made with that patience
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(WeightsError, match="could not be downloaded"),
+    ):
+        fetch_weights(hub_spec, hub_settings, endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}")
+    close_session()
 
 
 def test_a_disk_too_small_is_said_before_the_download(

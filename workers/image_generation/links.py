@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
 from backend.base_models import load_base_model, load_base_models
 from backend.contract import BaseModelSpec, WeightFile
 from backend.errors import AtelierError, WeightsError
+from backend.hugging_face import bound_waiting
 from backend.settings import Settings
 from backend.storage import sha256_of
 from workers.weights_lock import fetching
@@ -94,7 +95,9 @@ def _on_volume(spec: BaseModelSpec, file: WeightFile, settings: Settings, *, fet
 
 
 def _download(file: WeightFile, settings: Settings, *, local_files_only: bool = False) -> Path:
-    token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    bound_waiting()
+    # False and not None: a token that somebody left in a home folder shall not decide what can be fetched.
+    token: str | bool = settings.hf_token.get_secret_value() if settings.hf_token else False
     path = hf_hub_download(
         file.repo,
         file.file,

@@ -14,7 +14,7 @@ from backend.contract import (
     file_stem,
     paid_seconds,
 )
-from backend.errors import EngineError, InvalidRequest
+from backend.errors import EngineError, InvalidRequest, StorageError
 from backend.keys import LoraKeys
 from backend.pictures import thumbnail
 from backend.settings import Settings
@@ -131,8 +131,8 @@ async def _run_engine(engine: Engine, job: EngineJob, run: Run[TrainingRequest],
         # What isn't there in time is lost; the checkpoint before it stands.
         try:
             await uploads.finish(CANCEL_UPLOAD_S)
-        except TimeoutError:
-            run.report.log(f"the last checkpoint was not stored within {CANCEL_UPLOAD_S:g} s")
+        except StorageError as error:
+            run.report.log(error.message)
         raise
     except Exception:
         await uploads.finish()

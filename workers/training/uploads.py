@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from backend.contract import Checkpoint, Sample, TrainingRequest, TrainingSettings
+from backend.errors import StorageError
 from backend.storage import sha256_of
 from workers.runtime import Run
 from workers.training.lora_file import describe, stamp
@@ -22,7 +23,7 @@ class Uploads:
         self._run, self._settings, self._prompts, self._pictures, self._stem = run, settings, prompts, pictures, stem
         self._queue: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._task = asyncio.create_task(self._work_off())
-        self._state: Path | None = None
+        self._stored: tuple[Path, ...] = ()  # the files of the newest checkpoint that is in storage
         self.last_checkpoint: tuple[int, Path] | None = None
         self.first_sample: tuple[int, Path] | None = None  # of the newest step
 
@@ -38,9 +39,15 @@ class Uploads:
         self._queue.put_nowait(lambda: self._store_checkpoint(step, path, state))
 
     async def finish(self, timeout_s: float = FINISH_S) -> None:
-        """Wait until everything is there. Raises TimeoutError when it takes longer."""
-        async with asyncio.timeout(timeout_s):
-            await self._queue.join()
+        """Wait until everything is there. Raises StorageError when it takes longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._queue.join()
+        except TimeoutError:
+            raise StorageError(
+                f"What the training made was not stored within {timeout_s:g} s.",
+                "Start it again; it continues from its last checkpoint.",
+            ) from None
 
     async def close(self) -> None:
         """Give up what is still waiting."""
@@ -84,8 +91,11 @@ class Uploads:
         bucket.upload(key, stamped, metadata={"sha256": sha256})
         if state:
             bucket.delete([kept.key for kept in bucket.list_all(keys.states) if kept.key < keys.state(step)])
-            if self._state and self._state != state:
-                self._state.unlink(missing_ok=True)
-            self._state = state  # the newest stays: an engine may go on from it here
         stamped.unlink()
+        # The newest stays: an engine may go on from it here, and the finished LoRA is made of it. All of them together
+        # would fill the disk.
+        files = (path, state) if state else (path,)
+        for older in set(self._stored) - set(files):
+            older.unlink(missing_ok=True)
+        self._stored = files
         return Checkpoint(step=step, key=key, sha256=sha256, bytes=size)

@@ -93,6 +93,18 @@ def test_a_forgotten_job_is_not_found(server: Server, endpoint: Endpoint) -> Non
         endpoint.status("j")
 
 
+def test_an_endpoint_that_isn_t_there_is_said_with_its_variable(server: Server) -> None:
+    server.replies = [(404, {})] * 2
+    settings = Settings(runpod_base_url=server.url, runpod_api_key=SecretStr("planted-key"))
+    gone = Endpoint(settings, "ep1", "image generation")
+    said = "RunPod knows no such image generation endpoint. Check RUNPOD_IMAGE_GENERATION_ENDPOINT_ID."
+    with pytest.raises(RunPodError, match=said):
+        gone.run(REQUEST, execution_timeout_s=60, ttl_s=120)
+    with pytest.raises(RunPodError, match=said):
+        gone.health()
+    gone.close()
+
+
 def test_running_is_another_word_for_in_progress(server: Server, endpoint: Endpoint) -> None:
     server.replies = [(200, {"id": "j", "status": "RUNNING"})]
     assert endpoint.status("j").status == "IN_PROGRESS"
@@ -123,4 +135,4 @@ def test_once_it_hangs_no_job_waits_for_it_any_more(monkeypatch: pytest.MonkeyPa
 
 def test_health_counts_jobs_and_workers(server: Server, endpoint: Endpoint) -> None:
     server.replies = [(200, {"jobs": {"inQueue": 2, "inProgress": 1}, "workers": {"idle": 1, "running": 1}})]
-    assert endpoint.health() == (2, 1, 2)
+    assert endpoint.health() == (2, 2)

@@ -368,6 +368,16 @@ def test_a_full_store_takes_neither_uploads_nor_runs(start: Start, storage: Stor
         studio.datasets.create(owner, "one more")
 
 
+def test_copies_count_as_soon_as_they_are_made(start: Start, owner: str) -> None:
+    studio = start(files=1000)
+    sample = studio.datasets.sample(owner)
+    before = studio.usage.stock_of(owner)
+    studio.datasets.duplicate(owner, sample.id)
+    after = studio.usage.stock_of(owner)
+    assert after.files - before.files == len(sample.images)
+    assert after.bytes - before.bytes == sum(image.bytes for image in sample.images)
+
+
 def test_a_small_archive_of_large_pictures_is_bounded_too(start: Start, owner: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for shade in range(4):

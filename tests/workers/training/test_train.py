@@ -30,7 +30,7 @@ from backend.contract import (
     new_id,
     new_run_id,
 )
-from backend.errors import BaseModelRejected, EngineDied, EngineError, InvalidRequest
+from backend.errors import BaseModelRejected, EngineDied, EngineError, InvalidRequest, StorageError
 from backend.keys import LoraKeys, RunKeys
 from backend.settings import Settings
 from backend.storage import Storage
@@ -40,6 +40,7 @@ from workers.report import Report
 from workers.runtime import Run, Worker
 from workers.training.engines import EngineJob, Listener, TrainingPicture
 from workers.training.train import downloading, make_work, train
+from workers.training.uploads import Uploads
 
 MakeRun = Callable[..., Run[TrainingRequest]]
 
@@ -265,12 +266,24 @@ async def test_what_is_asked_for_reaches_the_engine_once(make_run: MakeRun, stor
     assert heard == ["save", "sample"]
 
 
-async def test_only_the_newest_state_is_kept(make_run: MakeRun, storage: Storage) -> None:
+async def test_only_the_newest_state_is_kept_and_here_only_its_checkpoint(make_run: MakeRun, storage: Storage) -> None:
     run = make_run(steps=9, save_every=3)
     with pytest.raises(EngineDied):
         await train(run, fake_engine)
     assert [stored.key for stored in storage.loras.list_all(run.keys.states)] == [run.keys.state(6)]
     assert [kept.step for kept in run.report.checkpoints] == [3, 6]
+    assert sorted(path.name for path in (run.folder / "output").iterdir()) == ["6.bin", "6.safetensors"]
+
+
+async def test_what_is_not_stored_in_time_is_said(make_run: MakeRun, pictures: list[TrainingPicture]) -> None:
+    run = make_run()
+    uploads = Uploads(run, run.request.settings_for(run.spec), ["a zorbot"], 1, "stem")
+    uploads.sample(1, 0, pictures[0].path)
+    with pytest.raises(StorageError, match="was not stored within 0 s"):
+        await uploads.finish(0)
+    await uploads.finish()
+    await uploads.close()
+    assert [sample.step for sample in run.report.samples] == [1]
 
 
 async def test_a_worker_that_died_without_a_word_is_gone_on_from(make_run: MakeRun, storage: Storage) -> None:
