@@ -1,6 +1,6 @@
 // The loss over the steps: a smoothed line over the raw one, values under the pointer, a linear or a logarithmic axis.
 const loss_curve = (section) => {
-  const HEIGHT = 236,
+  const HEIGHT = 204,
     LEFT = 50,
     RIGHT = 14,
     TOP = 16,
