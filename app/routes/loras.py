@@ -69,7 +69,7 @@ class _Loras:
         self._views = LoraViews(studio.media, studio.base_models)
 
     def list(self, owner: str, request: Request) -> Response:
-        loras = self._views.loras(self._loras.choices(owner))
+        loras = self._views.loras(self._loras.choices(owner, request.query_params.getlist("named")))
         return unless_known(request, loras.version, loras)
 
     def library(self, owner: str, request: Request) -> Response:

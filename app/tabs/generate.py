@@ -54,12 +54,17 @@ def build(studio: Studio) -> GenerateTab:
         with gr.Column(scale=4, min_width=320, elem_classes="rail", elem_id="generate-form"):
             fields = _words(spec)
             fields["picker"] = lora_picker(picker_value(spec, []))
-            fields["start"] = start_picture()
             fields |= _frame(studio, spec)
+            fields["start"] = start_picture()
             fields |= _advanced(spec)
             with gr.Column(elem_id="generate-bar", elem_classes="rail-bar"):
                 fields["message"] = message("generate")
-                press = gr.Button("Generate", variant="primary", size="lg", elem_id="generate")
+                with gr.Row():
+                    fields["count"] = gr.Number(
+                        4, label="Pictures", precision=0, minimum=1, maximum=8, min_width=0, interactive=True,
+                        elem_id="count",
+                    )  # fmt: skip
+                    press = gr.Button("Generate", variant="primary", size="lg", min_width=0, elem_id="generate")
         with gr.Column(scale=7, min_width=320):
             image_feed(start)
 
@@ -94,12 +99,11 @@ def _words(spec: BaseModelSpec) -> dict[str, Any]:
 
 def _frame(studio: Studio, spec: BaseModelSpec) -> dict[str, Any]:
     with gr.Group():
-        base_model = base_model_dropdown(studio.base_models.values(), spec.id)
         size = shape_picker(spec)
-    with gr.Group(), gr.Row(equal_height=True, elem_id="count-and-seed"):
-        count = gr.Slider(1, 8, 4, step=1, label="Pictures", buttons=[], min_width=140, interactive=True)
         seed = seed_field()
-    return {"base_model": base_model, "size": size, "count": count, "seed": seed}
+    with gr.Group():
+        base_model = base_model_dropdown(studio.base_models.values(), spec.id)
+    return {"base_model": base_model, "size": size, "seed": seed}
 
 
 def _advanced(spec: BaseModelSpec) -> dict[str, Any]:

@@ -55,12 +55,13 @@ def build(studio: Studio) -> SetupPanel:
     pictures = gr.Number(0, precision=0, visible=False)
     advised = [gr.Number(number, precision=0, visible=False) for number in first.advised]  # steps and rank
     with gr.Group():
-        name = gr.Textbox(label="Name", placeholder="What to call the LoRA", max_lines=1)
+        name = gr.Textbox(label="Name", placeholder="What to call the LoRA", max_lines=1, elem_id="lora-name")
         trigger = gr.Textbox(
             label="Trigger word",
             placeholder="zorbot",
             info="A made-up word. In a prompt, it brings up what was learnt.",
             max_lines=1,
+            elem_id="trigger-word",
         )
     with gr.Group():
         base_model = base_model_dropdown(studio.base_models.values(), spec.id)

@@ -58,7 +58,9 @@ class Gallery:
         """Return the wanted pictures behind the id `after`, newest first."""
         whole, trouble = self._index.is_whole(owner), ""
         if not after or not whole:
-            trouble = self._sync.freshen(owner, _WAIT_S if whole else _WAIT_FOR_FIRST_S)
+            # That there is nothing is worth a second look: the first pictures may have been made just now.
+            is_known = whole and self._index.count(owner, wanted) > 0
+            trouble = self._sync.freshen(owner, _WAIT_S if is_known else _WAIT_FOR_FIRST_S)
         rows = self._index.page(owner, wanted, after, limit)
         whole = whole or self._index.is_whole(owner)
         return Page(rows, rows[-1].image_id if len(rows) == limit else "", whole, trouble)

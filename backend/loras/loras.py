@@ -1,12 +1,23 @@
 """LoRAs: everything there is to prompt with, and what a person may do with it. How it is stored is the shelf's."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from backend.contract import BaseModelSpec, GenerationRequest, LoraId, LoraLabel, LoraRecord, RunId, explain, file_stem
+from backend.contract import (
+    BaseModelSpec,
+    Checkpoint,
+    GenerationRequest,
+    LoraId,
+    LoraLabel,
+    LoraRecord,
+    RunId,
+    explain,
+    file_stem,
+)
 from backend.errors import InvalidRequest, NotFound
 from backend.keys import ImageKeys, LoraKeys
 from backend.loras.imports import describe_file
@@ -70,23 +81,26 @@ class Loras:
         """Return one LoRA. Raises NotFound."""
         return self._shelf.one(owner, lora_id)
 
-    def choices(self, owner: str) -> list[LoraChoice]:
-        """Return what can be prompted with now: checkpoints of trainings first, then LoRAs."""
+    def choices(self, owner: str, named: Collection[str] = ()) -> list[LoraChoice]:
+        """Return what can be prompted with now: checkpoints of trainings first, then LoRAs.
+
+        Those of a training that is done would be too many; the ones `named` by their keys are there.
+        """
         loras = self._shelf.all(owner)
-        promoted = {lora.record.id for lora in loras}
+        known = {lora.record.id for lora in loras}
         checkpoints = [
-            choice
-            for making in self.without_lora(owner, loras)
-            if making.status != "done"  # whose LoRA was deleted
-            for choice in _checkpoints(making, promoted)
+            _checkpoint_choice(making, checkpoint)
+            for making in self._makings(owner)
+            for checkpoint in reversed(making.checkpoints)
+            if checkpoint.key in named
+            or not (making.status == "done" or {making.run_id, f"{making.run_id}-{checkpoint.step}"} & known)
         ]
         return checkpoints + [_choice(lora) for lora in loras]
 
     def without_lora(self, owner: str, loras: list[Lora]) -> list[Making]:
         """Return what the trainings have made that have no LoRA among `loras`, newest first."""
         known = {lora.record.id for lora in loras}
-        makings = [making_of(state) for state in self._runs.list(owner, "train") if state.run_id not in known]
-        return [making for making in makings if making and making.checkpoints]
+        return [making for making in self._makings(owner) if making.run_id not in known]
 
     def made_of(self, owner: str, run_id: RunId) -> dict[int, LoraId]:
         """Return which of a training's checkpoints are LoRAs, by their steps."""
@@ -217,6 +231,11 @@ class Loras:
         self._bucket.delete([keys.record])
         self._bucket.delete([stored.key for stored in self._bucket.list_all(keys.prefix)])
 
+    def _makings(self, owner: str) -> list[Making]:
+        """Return what the trainings that have a checkpoint have made, newest first."""
+        makings = map(making_of, self._runs.list(owner, "train"))
+        return [making for making in makings if making and making.checkpoints]
+
     def _keep(self, record: LoraRecord) -> Lora:
         """Store the record, behind everything it names."""
         self._bucket.put_message(LoraKeys(record.owner, record.id).record, record)
@@ -256,18 +275,13 @@ def _choice(lora: Lora) -> LoraChoice:
     )
 
 
-def _checkpoints(making: Making, promoted: set[str]) -> list[LoraChoice]:
-    """A training's checkpoints, newest first, without those that are LoRAs by now."""
-    return [
-        LoraChoice(
-            key=checkpoint.key,
-            name=making.name,
-            detail=f"step {checkpoint.step}",
-            architecture=making.spec.architecture,
-            base_model=making.spec.id,
-            trigger_word=making.trigger_word,
-            thumb_key=making.thumb_key(checkpoint.step),
-        )
-        for checkpoint in reversed(making.checkpoints)
-        if f"{making.run_id}-{checkpoint.step}" not in promoted
-    ]
+def _checkpoint_choice(making: Making, checkpoint: Checkpoint) -> LoraChoice:
+    return LoraChoice(
+        key=checkpoint.key,
+        name=making.name,
+        detail=f"step {checkpoint.step}",
+        architecture=making.spec.architecture,
+        base_model=making.spec.id,
+        trigger_word=making.trigger_word,
+        thumb_key=making.thumb_key(checkpoint.step),
+    )

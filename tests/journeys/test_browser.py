@@ -54,6 +54,8 @@ def test_a_training_that_cannot_be_says_why(page: Page, address: str) -> None:
     page.get_by_label("Name", exact=True).fill("a/b")
     page.get_by_role("button", name="Start training").click()
     expect(page.get_by_text("contains '/'; leave that character out.")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Name", exact=True)).to_have_value("a/b")
 
 
 def test_a_messy_folder_becomes_a_dataset(page: Page, address: str, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_what_was_written_comes_back_by_the_up_key_and_by_the_menu(form: Page) -
     box.press("ArrowDown")
     expect(box).to_have_value("first line\nsecond line")
 
-    form.get_by_text("Earlier prompts").click()
+    form.get_by_label("Earlier prompts").click()
     form.get_by_role("button", name="an owl", exact=True).click()
     expect(box).to_have_value("an owl")
     form.reload()
@@ -390,7 +390,7 @@ def test_every_part_of_the_form_is_accessible(
     states = {
         "filled": fill,
         "another base model": choose,
-        "earlier prompts": lambda: page.get_by_text("Earlier prompts").click(),
+        "earlier prompts": lambda: page.get_by_label("Earlier prompts").click(),
         "styles": lambda: (page.keyboard.press("Escape"), page.get_by_role("button", name="Edit styles").click()),
         "a style": lambda: page.get_by_role("button", name="Edit Photograph").click(),
         "lists": lambda: (page.keyboard.press("Escape"), page.get_by_role("button", name="Wildcards").click()),

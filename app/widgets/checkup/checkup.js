@@ -28,7 +28,6 @@ const row = (finding) =>
 const show = (findings) => {
   const worst = LEVELS.find((level) => findings.some((finding) => finding.level === level)) || 'fine';
   const grave = findings.filter((finding) => finding.level !== 'hints').length;
-  root.hidden = false;
   root.classList.toggle('fine', !findings.length);
   root.querySelector('summary .dot').className = `dot ${worst}`;
   verdict.textContent =
@@ -44,25 +43,39 @@ const show = (findings) => {
   list.replaceChildren(...findings.map(row));
 };
 
+// It has its place from the start, so that the pictures beneath it don't move when the answer comes.
+const begin = () => {
+  root.hidden = false;
+  root.classList.add('fine');
+  root.querySelector('summary .dot').className = 'dot';
+  verdict.textContent = 'Looking the pictures over…';
+};
+const hide = () => {
+  root.hidden = true;
+  answered = '';
+  list.replaceChildren();
+};
+
 // What was asked last is what is shown, whichever answer comes first.
 const look = async () => {
   const id = atelier.opened_dataset(),
     number = (asked += 1);
   if (!id) {
-    root.hidden = true;
+    hide();
     return;
   }
+  if (root.hidden) begin();
   const query = new URLSearchParams(props.value);
   try {
     const { findings } = await get(`/api/datasets/${id}/checkup?${query}`);
     const now = JSON.stringify(findings);
     // Drawn again, a list would take the focus off its buttons.
-    if (number === asked && (now !== answered || root.hidden)) {
+    if (number === asked && now !== answered) {
       answered = now;
       show(findings);
     }
   } catch {
-    if (number === asked) root.hidden = true; // the grid says what is wrong
+    if (number === asked) hide(); // the grid says what is wrong
   }
 };
 

@@ -131,8 +131,11 @@ watch('value', async () => {
   }
 });
 const begin = async () => {
-  for (let pause = 1000; !(await list()); pause = Math.min(30000, 2 * pause))
+  for (let pause = 1000; !(await list()); pause = Math.min(30000, 2 * pause)) {
+    document.body.dataset.datasets = 'unknown';
     await new Promise((resolve) => setTimeout(resolve, pause));
+  }
   if (!one()) open(datasets[0]?.dataset_id ?? NEW);
+  document.body.dataset.datasets = 'known';
 };
 begin();

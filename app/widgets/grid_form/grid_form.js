@@ -105,6 +105,7 @@ form.addEventListener('submit', async (event) => {
   event.preventDefault();
   if (drawing) return;
   drawing = true;
+  clearTimeout(timer); // what was changed just before would take back what is said now
   draw.disabled = true;
   draw.textContent = 'Starting…';
   asked += 1;

@@ -68,6 +68,6 @@ const cell_tile = (cell, place) => {
     'div',
     { class: `cell ended ${cell.status === 'cancelled' ? '' : 'failed'}`, style: shape(), title: why(cell) },
     make('small', { text: STATUS[cell.status] }),
-    button('Retry', () => act('retry', { run_id: cell.run_id })),
+    act('Retry', 'Starting…', 'retry', { run_id: cell.run_id }),
   );
 };

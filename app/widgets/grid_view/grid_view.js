@@ -28,7 +28,15 @@ const attempt = async (work, said = '') => {
   refresh();
 };
 const button = (label, work, kind = '') => atelier.button(label, work, `small ${kind}`.trim());
-const act = (action, message) => attempt(() => post(`/api/grids/${grid_id}/${action}`, message));
+// Says at once that it was pressed: the cells tell of it only when they have been looked at again.
+const act = (label, pressed, action, message) =>
+  button(label, async ({ target }) => {
+    target.disabled = true;
+    target.textContent = pressed;
+    await attempt(() => post(`/api/grids/${grid_id}/${action}`, message));
+    target.disabled = false;
+    target.textContent = label;
+  });
 const remove = async () => {
   const going = grid.cells.some(is_going);
   const text = `Its finished pictures stay in the gallery.${going ? ' The rest will be stopped.' : ''}`;
@@ -127,10 +135,10 @@ const lay_out = () => {
 };
 const doings = (counts) =>
   [
-    counts.going ? button('Cancel', () => act('cancel')) : null,
+    counts.going ? act('Cancel', 'Stopping…', 'cancel') : null,
     promotion(2, sheet),
     counts.ended
-      ? button(counts.ended === 1 ? 'Retry 1 cell' : `Retry ${counts.ended} cells`, () => act('retry', {}))
+      ? act(counts.ended === 1 ? 'Retry 1 cell' : `Retry ${counts.ended} cells`, 'Starting…', 'retry', {})
       : null,
     grid.wish
       ? button('Reuse settings', () => {

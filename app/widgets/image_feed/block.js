@@ -97,6 +97,6 @@ const block = (run) =>
         { class: waits(run) ? 'waiting' : null, 'aria-busy': is_going(run) ? 'true' : null },
         about(run),
         is_going(run) ? meter(run) : null,
-        run.problem ? problem(run) : make('div', { class: 'tiles', style: `--tile:${TILE[run.count] || 190}px` }),
+        run.problem ? problem(run) : make('div', { class: 'tiles', style: `--columns:${COLUMNS[run.count] || 4}` }),
         ...notes(run),
       );

@@ -9,7 +9,8 @@ const SEARCH_FROM = 6,
   SHOWN = 60; // the rest is found by searching
 let loras = [],
   version = '',
-  known = false;
+  known = false,
+  asked_for = []; // keys
 
 const value = () => ({ loras: [], architecture: '', base_model: '', ...props.value });
 const set = (uses) => {
@@ -131,8 +132,11 @@ const row = (use) => {
       'span',
       { class: 'name' },
       make('b', { text: name }),
-      make('small', { text: lora ? lora.detail || lora.trigger_word : known ? 'No longer there' : '' }),
+      make('small', {
+        text: lora ? lora.detail || lora.trigger_word : asked_for.includes(use.key) ? 'No longer there' : '',
+      }),
     ),
+    make('div', { class: 'strength', title: 'Strength' }, range, exact),
     make('button', {
       type: 'button',
       class: 'remove',
@@ -140,7 +144,6 @@ const row = (use) => {
       text: '×',
       onclick: () => set(value().loras.filter((each) => each.key !== use.key)),
     }),
-    make('div', { class: 'strength' }, make('span', { text: 'Strength', 'aria-hidden': 'true' }), range, exact),
     trigger_chip(lora),
   );
 };
@@ -185,13 +188,16 @@ const refresh = poll({
   element: root,
   failed: () => {},
   read: async () => {
-    const news = await get(`/api/loras?since=${version}`);
-    if (news) {
-      ({ loras, version } = news);
-      known = true;
-      paint();
-      tell('loras-named');
-    }
+    // A checkpoint of a training that is done is in the list only where it is asked for.
+    const keys = value().loras.map(({ key }) => key),
+      query = new URLSearchParams([['since', version], ...keys.map((key) => ['named', key])]);
+    const news = await get(`/api/loras?${query}`),
+      is_new = news || String(keys) !== String(asked_for);
+    asked_for = keys;
+    known = true;
+    if (news) ({ loras, version } = news);
+    if (is_new) paint();
+    if (news) tell('loras-named');
     return 8000;
   },
 });

@@ -177,6 +177,7 @@ const paint = () => {
         make(
           'span',
           {},
+          button('Delete', remove, 'small danger-quiet'),
           like_button(),
           make('button', {
             type: 'button',
@@ -219,6 +220,11 @@ const paint = () => {
           )
         : '',
       make(
+        'p',
+        { class: 'keys' },
+        ...KEYS.map(([key, does]) => make('span', {}, make('kbd', { text: key }), document.createTextNode(does))),
+      ),
+      make(
         'div',
         { class: 'doings' },
         button('Reuse everything', reuse('all'), 'primary'),
@@ -228,12 +234,6 @@ const paint = () => {
         button('Use as start', reuse('img2img')),
         make('a', { class: 'button download', href: picture.download, download: '', text: `Download ${kind()}` }),
         kind() === 'PNG' ? button('Workflow', workflow) : '',
-        button('Delete', remove, 'danger-quiet wide'),
-      ),
-      make(
-        'p',
-        { class: 'keys' },
-        ...KEYS.map(([key, does]) => make('span', {}, make('kbd', { text: key }), document.createTextNode(does))),
       ),
     ),
   );

@@ -12,7 +12,7 @@ const checkpoint_list = (section, prompt_with) => {
       {},
       make('b', { text: `Step ${checkpoint.step.toLocaleString()}` }),
       make('small', { text: bytes(checkpoint.bytes) }),
-      button('Prompt this checkpoint', () => prompt_with(checkpoint.key), 'small'),
+      button('Prompt with it', () => prompt_with(checkpoint.key), 'small'),
       make('a', { class: 'button small', href: checkpoint.download, download: '', text: 'Download' }),
     );
   compare.addEventListener('click', () => atelier.compare_checkpoints(run.run_id));

@@ -1,10 +1,11 @@
 // The loss over the steps: a smoothed line over the raw one, values under the pointer, a linear or a logarithmic axis.
 const loss_curve = (section) => {
-  const HEIGHT = 236,
+  const HEIGHT = 204,
     LEFT = 50,
     RIGHT = 14,
     TOP = 16,
     BOTTOM = 28,
+    APART = 48, // pixels from one step's number to the next
     LEAST = 1e-9;
   const plot = section.querySelector('svg'),
     output = section.querySelector('output'),
@@ -25,9 +26,25 @@ const loss_curve = (section) => {
     return node;
   };
   const height_of = (value) => (logarithmic ? Math.log10(Math.max(LEAST, value)) : value);
-  const value_at = (height) => (logarithmic ? 10 ** height : height);
-  const written = (value) =>
-    value === 0 ? '0' : value < 0.001 ? value.toExponential(0) : value < 0.1 ? value.toFixed(3) : value.toFixed(2);
+  const written = (value) => (value && value < 0.001 ? value.toExponential(0) : String(value));
+  // Round numbers from low to high, about as many as asked for.
+  const round_values = (low, high, about) => {
+    const rough = (high - low) / about || 1,
+      power = 10 ** Math.floor(Math.log10(rough)),
+      by = power * [1, 2, 5, 10].find((times) => times * power >= rough);
+    const values = [];
+    for (let times = Math.ceil(low / by); times * by <= high; times += 1)
+      values.push(Number((times * by).toPrecision(6)));
+    return values;
+  };
+  // Where a scale is drawn by powers of ten, those and between them their two- and fivefold, while there is room.
+  const round_powers = (low, high) => {
+    const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) }, (_, index) => Math.floor(low) + index);
+    const values = powers.flatMap((power) => (powers.length < 3 ? [1, 2, 5] : [1]).map((times) => times * 10 ** power));
+    return values
+      .map((value) => Number(value.toPrecision(1)))
+      .filter((value) => Math.log10(value) >= low && Math.log10(value) <= high);
+  };
 
   // The first steps may be off by far: the axis leaves the top two in a hundred out.
   const span = () => {
@@ -36,7 +53,7 @@ const loss_curve = (section) => {
     const high = height_of(sorted[Math.floor(sorted.length * 0.98)] || sorted.at(-1)),
       low = height_of(least),
       air = (high - low) * 0.08 || 0.04;
-    return { top: high + air, bottom: logarithmic ? low - air : Math.max(0, low - air) };
+    return { top: high + air, bottom: logarithmic ? low - air : low > high / 4 ? Math.max(0, low - air) : 0 };
   };
   const draw = () => {
     section.querySelector('.nothing').hidden = steps.length > 1;
@@ -56,19 +73,19 @@ const loss_curve = (section) => {
     const y = (value) =>
       TOP + (HEIGHT - TOP - BOTTOM) * (1 - Math.min(1, Math.max(0, (height_of(value) - bottom) / (top - bottom || 1))));
     scale = { x, y, first, last };
-    for (const part of [0, 0.5, 1]) {
-      const value = value_at(bottom + (top - bottom) * part),
-        label = svg('text', { x: LEFT - 8, y: y(value) + 4, 'text-anchor': 'end' });
-      label.textContent = written(value);
-      plot.append(svg('line', { class: 'grid-line', x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }), label);
+    const write = (text, place) => plot.append(Object.assign(svg('text', place), { textContent: text }));
+    const rule = (at) => plot.append(svg('line', { class: 'grid-line', x1: LEFT, x2: width - RIGHT, y1: at, y2: at }));
+    rule(HEIGHT - BOTTOM);
+    for (const value of logarithmic ? round_powers(bottom, top) : round_values(bottom, top, 5)) {
+      rule(y(value));
+      write(written(value), { x: LEFT - 8, y: y(value) + 4, 'text-anchor': 'end' });
     }
-    for (const [step, anchor] of [
-      [first, 'start'],
-      [last, 'end'],
-    ]) {
-      const label = svg('text', { x: x(step), y: HEIGHT - 8, 'text-anchor': anchor });
-      label.textContent = step.toLocaleString();
-      plot.append(label);
+    const between = round_values(first, last, 4).filter(
+      (step) => Number.isInteger(step) && x(step) - x(first) > APART && x(last) - x(step) > APART,
+    );
+    for (const step of [first, ...between, last]) {
+      const anchor = step === first ? 'start' : step === last ? 'end' : 'middle';
+      write(step.toLocaleString(), { x: x(step), y: HEIGHT - 8, 'text-anchor': anchor });
     }
     // More points than pixels are drawn by their mean.
     const stride = Math.max(1, Math.ceil(steps.length / width));

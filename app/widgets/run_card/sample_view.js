@@ -73,6 +73,7 @@ const sample_view = (section, prompt_with) => {
     prompts = [...new Set(run.samples.map((sample) => sample.prompt))];
     coming = steps.length ? next_steps() : [];
     table.style.setProperty('--steps', steps.length + coming.length);
+    section.classList.toggle('many', steps.length > COLUMNS);
     table.replaceChildren(
       make(
         'thead',

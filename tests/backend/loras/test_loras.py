@@ -160,6 +160,17 @@ def test_checkpoints_without_a_lora_can_be_chosen_until_they_are_promoted(
     ]  # fmt: skip
 
 
+def test_a_checkpoint_of_a_training_that_is_done_can_be_chosen_by_its_key(
+    storage: Storage, loras: Loras, owner: str
+) -> None:
+    run = train(storage, owner)
+    assert [choice.detail for choice in loras.choices(owner)] == [""]
+    named = loras.choices(owner, [run.checkpoint("Zorbot", 10), "runs/somebody-else/checkpoint"])
+    assert [(choice.name, choice.detail) for choice in named] == [("Zorbot", "step 10"), ("Zorbot", "")]
+    loras.promote(owner, run.run_id, 10)
+    assert loras.choices(owner, [run.checkpoint("Zorbot", 10)])[0].detail == "step 10"
+
+
 def test_an_unknown_checkpoint_is_not_promoted(storage: Storage, loras: Loras, owner: str) -> None:
     run = train(storage, owner)
     with pytest.raises(NotFound, match="no checkpoint of step 11"):
