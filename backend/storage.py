@@ -16,7 +16,13 @@ import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 from pydantic import ValidationError
 
 from backend.contract import Message
@@ -29,6 +35,8 @@ PRESIGNED_S = 2 * 3600  # whoever has the address has the object, so not for lon
 _ATTEMPTS, _PATIENT_ATTEMPTS = 5, 14
 # A page gives up after 30 s: it has to be told before that a storage is there and says nothing.
 _SILENT_S, _PATIENTLY_SILENT_S = 10, 60
+_BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_PIECE_BYTES = 2**20
 _AT_ONCE = 16  # requests
 _TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 _CONTENT_TYPES = {
@@ -94,7 +102,7 @@ class Bucket:
                     Metadata=dict(metadata or {}),
                     **condition,
                 )
-        except _AlreadyThere:
+        except _Changed:
             return False
         return True
 
@@ -104,9 +112,7 @@ class Bucket:
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes; for small ones."""
-        with self._errors(key):
-            body: bytes = self._client.get_object(Bucket=self.name, Key=key)["Body"].read()
-            return body
+        return b"".join(self.stream(key))
 
     def get_message(self, key: str, kind: type[M]) -> M:
         """Return a stored message. Raises StorageError when the object is something else."""
@@ -126,14 +132,23 @@ class Bucket:
         except NotFound:
             return None
 
-    def stream(
-        self, key: str, *, start: int | None = None, end: int | None = None, chunk_bytes: int = 2**20
-    ) -> Iterator[bytes]:
-        """Yield an object's bytes, or those from `start` to `end` inclusive."""
-        span = {} if start is None else {"Range": f"bytes={start}-{'' if end is None else end}"}
-        with self._errors(key):
-            body = self._client.get_object(Bucket=self.name, Key=key, **span)["Body"]
-            yield from body.iter_chunks(chunk_bytes)
+    def stream(self, key: str, *, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
+        """Yield an object's bytes, or those from `start` to `end` inclusive, going on where they break off."""
+        at = start or 0
+        same: dict[str, str] = {}
+        for attempt in range(1, _ATTEMPTS + 1):
+            span = {} if start is None and not at else {"Range": f"bytes={at}-{'' if end is None else end}"}
+            with self._errors(key):
+                reply = self._client.get_object(Bucket=self.name, Key=key, **span, **same)
+                same = {"IfMatch": reply["ETag"]}  # else the rest could be another object's
+                try:
+                    for chunk in reply["Body"].iter_chunks(_PIECE_BYTES):
+                        at += len(chunk)
+                        yield chunk
+                    return
+                except _BROKEN_OFF:  # of which the client's own retries know nothing
+                    if attempt == _ATTEMPTS:
+                        raise
 
     def upload(self, key: str, path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
         """Store a file, in parts when it is large."""
@@ -221,7 +236,7 @@ class Bucket:
             if code in ("404", "NoSuchKey", "NotFound"):
                 raise NotFound(f"There is no {key} in {self.name}.") from error
             if code in ("412", "PreconditionFailed", "ConditionalRequestConflict"):
-                raise _AlreadyThere(key) from error
+                raise _Changed(f"{key} in {self.name} was changed meanwhile.", "Try again.") from error
             raise StorageError(f"Storage refused {key} in {self.name}: {code or error}.", _hint_for(code)) from error
         except (BotoCoreError, Boto3Error, OSError) as error:
             # Which object it was is of no use to whoever reads this: it is the same for all.
@@ -264,8 +279,8 @@ class Storage:
         self.outputs = Bucket(client, settings.r2_output_bucket)
 
 
-class _AlreadyThere(Exception):
-    """A conditional write found the key taken."""
+class _Changed(StorageError):
+    """A request with a condition found something else than it was meant for."""
 
 
 def _message(bucket: str, key: str, data: bytes, kind: type[M]) -> M:

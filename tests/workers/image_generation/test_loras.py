@@ -20,11 +20,9 @@ class CountedBucket(Bucket):
 
     downloads: list[str]
 
-    def stream(
-        self, key: str, *, start: int | None = None, end: int | None = None, chunk_bytes: int = 2**20
-    ) -> Iterator[bytes]:
+    def stream(self, key: str, *, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
         self.downloads.append(key)
-        return super().stream(key, start=start, end=end, chunk_bytes=chunk_bytes)
+        return super().stream(key, start=start, end=end)
 
 
 @pytest.fixture
