@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -115,15 +115,18 @@ class Bucket:
         return b"".join(self.stream(key))
 
     def get_message(self, key: str, kind: type[M]) -> M:
-        """Return a stored message. Raises StorageError when the object is something else."""
-        return _message(self.name, key, self.get(key), kind)
+        """Return a stored message; what a newer version says more is left out. Raises StorageError for another kind."""
+        return _message(self.name, key, self.get(key), kind, extra="ignore")
 
     def get_tagged(self, key: str, kind: type[M]) -> tuple[M, str]:
-        """Return a stored message with the tag by which `put` knows whether it changed since."""
+        """Return a stored message with the tag by which `put` knows whether it changed since.
+
+        Raises StorageError for one that says more than we know: changed by us, it would lose that.
+        """
         with self._errors(key):
             reply = self._client.get_object(Bucket=self.name, Key=key)
             body: bytes = reply["Body"].read()
-        return _message(self.name, key, body, kind), reply["ETag"]
+        return _message(self.name, key, body, kind, extra="forbid"), reply["ETag"]
 
     def find_message(self, key: str, kind: type[M]) -> M | None:
         """Return a stored message, or None when there is no such object."""
@@ -283,9 +286,9 @@ class _Changed(StorageError):
     """A request with a condition found something else than it was meant for."""
 
 
-def _message(bucket: str, key: str, data: bytes, kind: type[M]) -> M:
+def _message(bucket: str, key: str, data: bytes, kind: type[M], *, extra: Literal["ignore", "forbid"]) -> M:
     try:
-        return kind.model_validate_json(data)
+        return kind.model_validate_json(data, extra=extra)
     except ValidationError as error:
         raise StorageError(
             f"{key} in {bucket} is not a {kind.__name__}: {error.error_count()} fields differ."

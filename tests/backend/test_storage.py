@@ -133,6 +133,14 @@ def test_a_message_of_another_kind_is_refused(storage: Storage, owner: str) -> N
         storage.loras.get_message(f"{owner}/odd.json", Metrics)
 
 
+def test_what_a_newer_version_says_more_is_read_over_but_never_changed(storage: Storage, owner: str) -> None:
+    key = f"{owner}/newer.json"
+    storage.loras.put(key, b'{"steps": [1], "loss": [0.5], "learning_rate": [0.1], "tomorrows": 1}')
+    assert storage.loras.get_message(key, Metrics).loss == [0.5]
+    with pytest.raises(StorageError, match="is not a Metrics"):
+        storage.loras.get_tagged(key, Metrics)
+
+
 def test_a_runs_pictures_have_fixed_keys() -> None:
     keys = ImageKeys.of_run("ada", "image-8200000000000-0123abcd", 2)
     assert keys.image == "images/ada/8200000000000-0123abcd-2.png"
