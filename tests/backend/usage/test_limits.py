@@ -248,7 +248,7 @@ def test_two_apps_at_once_never_let_in_one_too_many(start: Start, owner: str) ->
     with ThreadPoolExecutor(8) as pool:
         started = sum(pool.map(press, range(16)))
     assert started <= 5
-    assert apps[0].usage.spent_by(owner).pictures_today == started
+    assert Spent.of(apps[0].usage.entries(owner)).pictures_today == started
 
 
 def test_visitors_have_limits_without_anybody_setting_them(start: Start, owner: str) -> None:
