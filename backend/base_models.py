@@ -4,15 +4,17 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from backend.contract import BaseModelSpec, explain
+from backend.contract import BaseModelSpec, Message, explain
 from backend.errors import BaseModelRejected, NotFound
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 BASE_MODELS: Path = ASSETS / "base_models"
+
+M = TypeVar("M", bound=Message)
 
 
 def load_base_models(root: Path = BASE_MODELS) -> dict[str, BaseModelSpec]:
@@ -34,6 +36,14 @@ def load_base_model(base_model_id: str, root: Path = BASE_MODELS) -> BaseModelSp
         return BaseModelSpec.model_validate({"id": base_model_id, **declared})
     except ValidationError as error:
         raise BaseModelRejected(f"{folder.name}/model.toml: {explain(error)}") from error
+
+
+def read_block(spec: BaseModelSpec, name: Literal["diffusers", "ai_toolkit"], kind: type[M]) -> M:
+    """Return a block of a model.toml that one engine alone reads. Raises BaseModelRejected by file and field."""
+    try:
+        return kind.model_validate(getattr(spec, name))
+    except ValidationError as error:
+        raise BaseModelRejected(f"{spec.id}/model.toml, [{name}]: {explain(error)}") from error
 
 
 def weights_folder(spec: BaseModelSpec, root: Path = BASE_MODELS) -> Path | None:
@@ -75,8 +85,8 @@ def check(ids: list[str], root: Path = BASE_MODELS) -> int:
 
 
 def _check_blocks(spec: BaseModelSpec) -> None:
-    from backend.diffusers_options import options_of
-    from backend.toolkit_config import unknown_keys  # which itself loads base models
+    from backend.diffusers_options import options_of  # which themselves read base models
+    from backend.toolkit_config import unknown_keys
 
     if spec.diffusers:
         options_of(spec)

@@ -3,9 +3,10 @@
 import re
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from backend.contract import BaseModelSpec, Message, explain
+from backend.base_models import read_block
+from backend.contract import BaseModelSpec, Message
 from backend.errors import BaseModelRejected
 
 FAMILY = re.compile(r"flux(-.*)?")  # architectures the engine knows how to train
@@ -47,7 +48,4 @@ def options_of(spec: BaseModelSpec) -> DiffusersOptions:
             f"{spec.name} can't be trained here: the studio's own engine trains the FLUX.1 family only.",
             "Choose a FLUX.1 model, or train on RunPod or with an ai-toolkit of your own (ATELIER_TRAINING_ENGINE).",
         )
-    try:
-        return DiffusersOptions.model_validate(spec.diffusers)
-    except ValidationError as error:
-        raise BaseModelRejected(f"{spec.id}/model.toml, [diffusers]: {explain(error)}") from error
+    return read_block(spec, "diffusers", DiffusersOptions)

@@ -10,13 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import boto3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    IncompleteReadError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 from pydantic import ValidationError
 
 from backend.contract import Message
@@ -30,6 +36,8 @@ KEPT_FOR_GOOD = "private, max-age=31536000, immutable"  # by browsers: a picture
 _ATTEMPTS, _PATIENT_ATTEMPTS = 5, 14
 # A page gives up after 30 s: it has to be told before that a storage is there and says nothing.
 _SILENT_S, _PATIENTLY_SILENT_S = 10, 60
+_BROKEN_OFF = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_PIECE_BYTES = 2**20
 _AT_ONCE = 16  # requests
 _TRANSFER = TransferConfig(multipart_threshold=16 * 2**20, multipart_chunksize=16 * 2**20, max_concurrency=4)
 _CONTENT_TYPES = {
@@ -95,7 +103,7 @@ class Bucket:
                     **_headers(key),
                     **condition,
                 )
-        except _AlreadyThere:
+        except _Changed:
             return False
         return True
 
@@ -105,20 +113,21 @@ class Bucket:
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes; for small ones."""
-        with self._errors(key):
-            body: bytes = self._client.get_object(Bucket=self.name, Key=key)["Body"].read()
-            return body
+        return b"".join(self.stream(key))
 
     def get_message(self, key: str, kind: type[M]) -> M:
-        """Return a stored message. Raises StorageError when the object is something else."""
-        return _message(self.name, key, self.get(key), kind)
+        """Return a stored message; what a newer version says more is left out. Raises StorageError for another kind."""
+        return _message(self.name, key, self.get(key), kind, extra="ignore")
 
     def get_tagged(self, key: str, kind: type[M]) -> tuple[M, str]:
-        """Return a stored message with the tag by which `put` knows whether it changed since."""
+        """Return a stored message with the tag by which `put` knows whether it changed since.
+
+        Raises StorageError for one that says more than we know: changed by us, it would lose that.
+        """
         with self._errors(key):
             reply = self._client.get_object(Bucket=self.name, Key=key)
             body: bytes = reply["Body"].read()
-        return _message(self.name, key, body, kind), reply["ETag"]
+        return _message(self.name, key, body, kind, extra="forbid"), reply["ETag"]
 
     def find_message(self, key: str, kind: type[M]) -> M | None:
         """Return a stored message, or None when there is no such object."""
@@ -127,14 +136,23 @@ class Bucket:
         except NotFound:
             return None
 
-    def stream(
-        self, key: str, *, start: int | None = None, end: int | None = None, chunk_bytes: int = 2**20
-    ) -> Iterator[bytes]:
-        """Yield an object's bytes, or those from `start` to `end` inclusive."""
-        span = {} if start is None else {"Range": f"bytes={start}-{'' if end is None else end}"}
-        with self._errors(key):
-            body = self._client.get_object(Bucket=self.name, Key=key, **span)["Body"]
-            yield from body.iter_chunks(chunk_bytes)
+    def stream(self, key: str, *, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
+        """Yield an object's bytes, or those from `start` to `end` inclusive, going on where they break off."""
+        at = start or 0
+        same: dict[str, str] = {}
+        for attempt in range(1, _ATTEMPTS + 1):
+            span = {} if start is None and not at else {"Range": f"bytes={at}-{'' if end is None else end}"}
+            with self._errors(key):
+                reply = self._client.get_object(Bucket=self.name, Key=key, **span, **same)
+                same = {"IfMatch": reply["ETag"]}  # else the rest could be another object's
+                try:
+                    for chunk in reply["Body"].iter_chunks(_PIECE_BYTES):
+                        at += len(chunk)
+                        yield chunk
+                    return
+                except _BROKEN_OFF:  # of which the client's own retries know nothing
+                    if attempt == _ATTEMPTS:
+                        raise
 
     def upload(self, key: str, path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
         """Store a file, in parts when it is large."""
@@ -222,7 +240,7 @@ class Bucket:
             if code in ("404", "NoSuchKey", "NotFound"):
                 raise NotFound(f"There is no {key} in {self.name}.") from error
             if code in ("412", "PreconditionFailed", "ConditionalRequestConflict"):
-                raise _AlreadyThere(key) from error
+                raise _Changed(f"{key} in {self.name} was changed meanwhile.", "Try again.") from error
             raise StorageError(f"Storage refused {key} in {self.name}: {code or error}.", _hint_for(code)) from error
         except (BotoCoreError, Boto3Error, OSError) as error:
             # Which object it was is of no use to whoever reads this: it is the same for all.
@@ -265,13 +283,13 @@ class Storage:
         self.outputs = Bucket(client, settings.r2_output_bucket)
 
 
-class _AlreadyThere(Exception):
-    """A conditional write found the key taken."""
+class _Changed(StorageError):
+    """A request with a condition found something else than it was meant for."""
 
 
-def _message(bucket: str, key: str, data: bytes, kind: type[M]) -> M:
+def _message(bucket: str, key: str, data: bytes, kind: type[M], *, extra: Literal["ignore", "forbid"]) -> M:
     try:
-        return kind.model_validate_json(data)
+        return kind.model_validate_json(data, extra=extra)
     except ValidationError as error:
         raise StorageError(
             f"{key} in {bucket} is not a {kind.__name__}: {error.error_count()} fields differ."

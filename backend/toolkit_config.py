@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from backend.base_models import ASSETS, BASE_MODELS, load_base_model
-from backend.contract import BaseModelSpec, Message, Prompt, TrainingRequest, TrainingSettings, explain, file_stem
+from backend.base_models import ASSETS, BASE_MODELS, load_base_model, read_block
+from backend.contract import BaseModelSpec, Message, Prompt, TrainingRequest, TrainingSettings, file_stem
 from backend.errors import BaseModelRejected, InvalidRequest
 
 EMA_FROM_GB = 40.0  # of GPU memory; the averaged copy of the weights doesn't fit beside FLUX on less
@@ -69,10 +69,7 @@ def toolkit_block(spec: BaseModelSpec) -> ToolkitBlock:
             f"{spec.name} can't be trained with ai-toolkit: its model.toml has no [ai_toolkit] block.",
             "Choose another base model, or copy such a block from one of the same family.",
         )
-    try:
-        return ToolkitBlock.model_validate(spec.ai_toolkit)
-    except ValidationError as error:
-        raise BaseModelRejected(f"{spec.id}/model.toml, [ai_toolkit]: {explain(error)}") from error
+    return read_block(spec, "ai_toolkit", ToolkitBlock)
 
 
 def unknown_keys(spec: BaseModelSpec) -> list[str]:

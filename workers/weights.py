@@ -32,8 +32,10 @@ def fetch_weights(
     """
     if folder := _came_with_the_repository(spec, settings):
         return folder
-    with _errors_in_words(spec):
-        folders = [snapshot.ensure(report) for snapshot in _snapshots(spec, Hub(settings, endpoint))]
+    folders = []
+    for snapshot in _snapshots(spec, Hub(settings, endpoint)):
+        with _errors_in_words(snapshot):
+            folders.append(snapshot.ensure(report))
     return folders[0]
 
 
@@ -60,25 +62,25 @@ def _snapshots(spec: BaseModelSpec, hub: Hub) -> list[Snapshot]:
 
 
 @contextlib.contextmanager
-def _errors_in_words(spec: BaseModelSpec) -> Iterator[None]:
+def _errors_in_words(snapshot: Snapshot) -> Iterator[None]:
     try:
         yield
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise WeightsError(
-            f"{spec.name} may not be downloaded from {spec.weights.repo}.",
-            f"Accept its licence at {spec.licence.link} and set HF_TOKEN to a token of that account.",
+            f"{snapshot.name} may not be downloaded from {snapshot.repo}.",
+            f"Accept its licence at https://huggingface.co/{snapshot.repo} and set HF_TOKEN to one of that account.",
         ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionFailed) as error:
         raise WeightsError(
-            f"{spec.name} could not be downloaded: {error}", "Check the worker's connection and try again."
+            f"{snapshot.name} could not be downloaded: {error}", "Check the worker's connection and try again."
         ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise WeightsError(
-                f"The disk was full before {spec.name} had been downloaded.",
+                f"The disk was full before {snapshot.name} had been downloaded.",
                 "Make the network volume or the container disk larger, or delete a base model from it.",
             ) from error
-        raise WeightsError(f"{spec.name} could not be stored: {error}", "Check the network volume.") from error
+        raise WeightsError(f"{snapshot.name} could not be stored: {error}", "Check the network volume.") from error
 
 
 def main(ids: list[str]) -> int:

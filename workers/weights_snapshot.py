@@ -63,7 +63,8 @@ class Snapshot:
     """A part of a repository at one revision."""
 
     def __init__(self, wanted: Companion, name: str, hub: Hub) -> None:
-        self._wanted, self._name, self._hub = wanted, name, hub
+        self._wanted, self._hub = wanted, hub
+        self.name, self.repo = name, wanted.repo
         self._folder = folder_of_repo(wanted.repo, hub.cache)
         what = hashlib.sha256(json.dumps([wanted.revision, wanted.include]).encode()).hexdigest()[:16]
         self._marker = self._folder / f"verified-{what}.json"
@@ -72,7 +73,7 @@ class Snapshot:
         """Return its folder, whole."""
         if found := self.whole():
             return found
-        with fetching(self._wanted.repo, self._hub.cache, lambda: self._report_anothers(report)):
+        with fetching(self.repo, self._hub.cache, lambda: self._report_anothers(report)):
             # Another worker may have brought it meanwhile.
             return self.whole() or self._fetch(report)
 
@@ -89,7 +90,7 @@ class Snapshot:
         """Report how far the worker is that holds the lock; it has written there how much it fetches."""
         said = (self._folder / LOCK).read_text()
         if report and said.isdigit():
-            report(self._name, min(_bytes_in(self._folder / "blobs"), int(said)), int(said))
+            report(self.name, min(_bytes_in(self._folder / "blobs"), int(said)), int(said))
 
     def _fetch(self, report: ReportBytes | None) -> Path:
         manifest = self._ask_hub()
@@ -98,14 +99,14 @@ class Snapshot:
         self._marker.unlink(missing_ok=True)
         missing = [file for file in manifest.files if not self._intact(folder / file.name, file)]
         self._check_space(sum(file.bytes for file in missing))
-        with _watched(self._folder / "blobs", self._name, manifest.bytes, report):
+        with _watched(self._folder / "blobs", self.name, manifest.bytes, report):
             damaged = self._download(missing, manifest.commit)
             if damaged:
                 damaged = self._download(damaged, manifest.commit)
         if damaged:
             names = ", ".join(file.name for file in damaged)
             raise WeightsError(
-                f"{names} of {self._wanted.repo} arrived damaged twice.",
+                f"{names} of {self.repo} arrived damaged twice.",
                 "Try again later, or check the network volume.",
             )
         _write(self._folder / "refs" / "main", manifest.commit)
@@ -113,9 +114,9 @@ class Snapshot:
         return folder
 
     def _ask_hub(self) -> _Manifest:
-        self._hub.api.auth_check(self._wanted.repo)  # a gated repository lists its files to everybody
+        self._hub.api.auth_check(self.repo)  # a gated repository lists its files to everybody
         model = self._hub.api.model_info(
-            self._wanted.repo, revision=self._wanted.revision, files_metadata=True, timeout=_HUB_ANSWERS_S
+            self.repo, revision=self._wanted.revision, files_metadata=True, timeout=_HUB_ANSWERS_S
         )
         files = [
             _CachedFile(name=file.rfilename, bytes=file.size or 0, sha256=file.lfs.sha256 if file.lfs else "")
@@ -125,7 +126,7 @@ class Snapshot:
         wanted = [file for file in files if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in patterns)]
         if not wanted or not model.sha:
             raise WeightsError(
-                f"{self._wanted.repo} has none of: {', '.join(self._wanted.include)}.",
+                f"{self.repo} has none of: {', '.join(self._wanted.include)}.",
                 "Correct model.toml's 'include'.",
             )
         return _Manifest(commit=model.sha, files=wanted)
@@ -134,7 +135,7 @@ class Snapshot:
         free = shutil.disk_usage(self._folder).free
         if needed and needed + _SPARE_BYTES > free:
             raise WeightsError(
-                f"{self._wanted.repo} needs {needed / 1e9:.1f} GB, and {self._hub.cache} has {free / 1e9:.1f} GB free.",
+                f"{self.repo} needs {needed / 1e9:.1f} GB, and {self._hub.cache} has {free / 1e9:.1f} GB free.",
                 "Make the network volume or the container disk larger, or delete a base model from it.",
             )
 
@@ -143,7 +144,7 @@ class Snapshot:
 
         def fetch(file: _CachedFile) -> bool:
             path = hf_hub_download(
-                self._wanted.repo,
+                self.repo,
                 file.name,
                 revision=commit,
                 cache_dir=self._hub.cache,
@@ -163,7 +164,7 @@ class Snapshot:
             return False
         if _has_size(path, file.bytes) and (not file.sha256 or _sha256(path) == file.sha256):
             return True
-        _log.warning("%s of %s is damaged and will be fetched again", file.name, self._wanted.repo)
+        _log.warning("%s of %s is damaged and will be fetched again", file.name, self.repo)
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         return False

@@ -24,8 +24,6 @@ M = TypeVar("M", bound=Message)
 class DatasetName(Message):
     """A dataset as its LoRA knows it; the rest of what was stored with the run is left out."""
 
-    model_config = Message.model_config | {"extra": "ignore"}
-
     id: DatasetId
     name: Name
 

@@ -5,6 +5,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 from pydantic import ValidationError
@@ -126,7 +127,8 @@ class Runs:
         # Two, where RunPod's answer was lost and it was asked again; or one that only its worker has named.
         jobs = {submission.job_id if submission else "", state.job_at_work} - {""}
         for job_id in jobs:
-            self._endpoints[state.kind].cancel(job_id)
+            with suppress(NotFound):  # RunPod has forgotten it: there is nothing to stop
+                self._endpoints[state.kind].cancel(job_id)
         if jobs and submission is None:
             self._submissions.note(keys, attempt, state.job_at_work)
         # Noted only now: what RunPod refused to cancel must not be shown as stopping.

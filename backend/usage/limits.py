@@ -126,10 +126,6 @@ class UsageLimits:
         """Return what everybody has in storage; None while it is being counted."""
         return self._storage_use.of_everybody(_COUNTING_S)
 
-    def spent_by(self, owner: str) -> Spent:
-        """Return what somebody has used."""
-        return Spent.of(self.entries(owner))
-
     def spent_by_everybody(self) -> dict[str, Spent]:
         """Return what each person has used, by owner."""
         by_owner: dict[str, list[Entry]] = defaultdict(list)

@@ -26,6 +26,8 @@ class RunPodServer:
                     self.answer(200, {"id": job_id, "status": "IN_QUEUE"})
                 elif action == "cancel" and last in server.keeps:
                     self.answer(400, {"error": "not now"})
+                elif action == "cancel" and last not in server.jobs:
+                    self.answer(404, {})
                 elif action == "cancel":
                     server.cancelled.append(last)
                     self.answer(200, {"id": last, "status": "CANCELLED"})

@@ -44,6 +44,35 @@ def test_a_large_file_goes_up_in_parts_and_down_whole(storage: Storage, owner: s
     assert list(tmp_path.glob("*.partial")) == []
 
 
+def test_what_breaks_off_is_gone_on_with(storage_settings: Settings, owner: str) -> None:
+    content = bytes(range(256)) * 100_000
+    wire = Wire(int(storage_settings.r2_endpoint_url.rsplit(":", 1)[1]))
+    bucket = Storage(storage_settings.model_copy(update={"r2_endpoint_url": f"http://127.0.0.1:{wire.port}"})).loras
+    bucket.put(f"{owner}/long", content)
+    for start, end in ((None, None), (1000, 20_000_000)):
+        pieces = bucket.stream(f"{owner}/long", start=start, end=end)
+        arrived = [next(pieces)]
+        wire.cut()
+        wire.mend()
+        arrived += list(pieces)
+        assert b"".join(arrived) == (content if start is None else content[1000 : 20_000_000 + 1])
+    wire.cut()
+
+
+def test_what_changes_while_it_is_read_is_never_pieced_together(storage_settings: Settings, owner: str) -> None:
+    wire = Wire(int(storage_settings.r2_endpoint_url.rsplit(":", 1)[1]))
+    bucket = Storage(storage_settings.model_copy(update={"r2_endpoint_url": f"http://127.0.0.1:{wire.port}"})).loras
+    bucket.put(f"{owner}/long", bytes(25_000_000))
+    pieces = bucket.stream(f"{owner}/long")
+    next(pieces)
+    wire.cut()
+    wire.mend()
+    bucket.put(f"{owner}/long", b"1" * 25_000_000)
+    with pytest.raises(StorageError, match="was changed meanwhile"):
+        list(pieces)
+    wire.cut()
+
+
 def test_a_range_is_both_ends_inclusive(storage: Storage, owner: str) -> None:
     storage.loras.put(f"{owner}/range", b"0123456789")
     assert b"".join(storage.loras.stream(f"{owner}/range", start=2, end=4)) == b"234"
@@ -103,6 +132,14 @@ def test_a_message_of_another_kind_is_refused(storage: Storage, owner: str) -> N
     storage.loras.put(f"{owner}/odd.json", b'{"hello": 1}')
     with pytest.raises(StorageError, match="is not a Metrics"):
         storage.loras.get_message(f"{owner}/odd.json", Metrics)
+
+
+def test_what_a_newer_version_says_more_is_read_over_but_never_changed(storage: Storage, owner: str) -> None:
+    key = f"{owner}/newer.json"
+    storage.loras.put(key, b'{"steps": [1], "loss": [0.5], "learning_rate": [0.1], "tomorrows": 1}')
+    assert storage.loras.get_message(key, Metrics).loss == [0.5]
+    with pytest.raises(StorageError, match="is not a Metrics"):
+        storage.loras.get_tagged(key, Metrics)
 
 
 def test_a_runs_pictures_have_fixed_keys() -> None:

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from backend.base_models import load_base_model
-from backend.contract import GenerationRequest, GenerationResult, JobFailure, new_run_id
+from backend.contract import (
+    Checkpoint,
+    GenerationRequest,
+    GenerationResult,
+    JobFailure,
+    TrainingRequest,
+    TrainingResult,
+    new_run_id,
+)
 from backend.keys import RunKeys
 from backend.settings import Settings
 from backend.storage import Storage
@@ -74,6 +82,27 @@ async def test_a_worker_that_must_go_leaves_its_run_to_the_next(
         await job
     assert not storage.loras.exists(keys.failure)
     assert (await worker_for(nothing, storage_settings).handle(job_of(keys)))["run_id"] == keys.run_id
+
+
+async def test_a_time_limit_ends_a_training_as_a_cancel_does(
+    storage_settings: Settings, storage: Storage, owner: str
+) -> None:
+    keys = RunKeys(owner, new_run_id("train"))
+    kept = Checkpoint(step=7, key=keys.checkpoint("x", 7), sha256="0" * 64, bytes=1)
+
+    async def endless(run: Run[TrainingRequest]) -> TrainingResult:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            run.report.checkpoint(kept)  # as an engine saves the step it is at
+        raise AssertionError("nobody ended it")
+
+    worker = Worker("train", TrainingRequest, endless, storage_settings)
+    asked = {"run_id": keys.run_id, "owner": owner, "base_model": TINY.model_dump(), "lora_name": "x"}
+    reply = await worker.handle({"id": "a-job", "input": asked | {"dataset_key": "x.zip", "max_minutes": 0.005}})
+    assert reply == {"error": "Stopped at its time limit. The checkpoint at step 7 is kept; Resume continues from it."}
+    failure = storage.loras.get_message(keys.failure, JobFailure)
+    assert (failure.kind, failure.checkpoints) == ("cancelled", [kept])
 
 
 async def test_a_newer_studio_is_told_to_update_the_worker(

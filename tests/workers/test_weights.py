@@ -112,6 +112,15 @@ def test_an_unknown_repository_and_a_silent_hub_are_told_in_words(
         fetch_weights(hub_spec, hub_settings, endpoint="http://127.0.0.1:9")
 
 
+def test_a_companion_that_may_not_be_had_is_the_one_that_is_named(
+    hub_spec: BaseModelSpec, hub_settings: Settings, hub: Hub
+) -> None:
+    trainer = hub_settings.model_copy(update={"atelier_training_engine": "ai_toolkit"})
+    hub.gated.add("somebody/adapter")
+    with pytest.raises(WeightsError, match=r"somebody/adapter may not be downloaded.*huggingface\.co/somebody/adapter"):
+        fetch_weights(hub_spec, trainer, endpoint=hub.endpoint)
+
+
 def test_a_hub_that_takes_a_call_and_says_nothing_is_given_up_on(
     hub_spec: BaseModelSpec, hub_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,7 +83,7 @@ def _on_volume(spec: BaseModelSpec, file: WeightFile, settings: Settings, *, fet
     except (GatedRepoError, RepositoryNotFoundError) as error:
         raise WeightsError(
             f"{file.file} may not be downloaded from {file.repo}.",
-            f"Accept its licence at {spec.licence.link} and set HF_TOKEN to a token of that account.",
+            f"Accept its licence at https://huggingface.co/{file.repo} and set HF_TOKEN to one of that account.",
         ) from error
     except LocalEntryNotFoundError as error:
         raise WeightsError(f"{file.file} of {file.repo} is not on the volume.", "Check the connection.") from error

@@ -69,8 +69,9 @@ class LoraCache:
             return self._locks.setdefault(content_hash, threading.Lock())
 
     def _make_room(self, keep: set[Path]) -> None:
-        # A file that another worker on this machine has just removed is no loss.
-        sizes = {path: stat for path in self._folder.glob("*.safetensors") if (stat := _stat(path))}
+        # A file that another worker on this machine has just removed is no loss. Among them is what a worker had begun
+        # to download when it was killed: nobody comes back for it.
+        sizes = {path: stat for path in self._folder.iterdir() if (stat := _stat(path))}
         total = sum(stat.st_size for stat in sizes.values())
         for path, stat in sorted(sizes.items(), key=lambda item: item[1].st_mtime_ns):
             if total <= self._max_bytes:

@@ -123,7 +123,11 @@ def _fetch_archive(run: Run[TrainingRequest], archive: Path, limits: Limits, sto
         size = run.storage.loras.head(request.dataset_key).bytes
         if size > limits.total_bytes:
             raise DatasetRejected(f"{_archive_name(request)} is {size / 2**20:,.0f} MB.", "Split the dataset.")
-        run.storage.loras.download(request.dataset_key, archive)
+        with archive.open("wb") as file:
+            for piece in run.storage.loras.stream(request.dataset_key):
+                if stopped.is_set():
+                    raise Cancelled("Cancelled while the dataset was downloaded.")
+                file.write(piece)
 
 
 def _from_archive(

@@ -34,7 +34,7 @@ from backend.settings import Settings
 from backend.storage import Storage
 from backend.usage.caps import CapTable
 from backend.usage.ledger import Entry, Ledger, month_of
-from backend.usage.limits import UsageLimits
+from backend.usage.limits import Spent, UsageLimits
 from backend.usage.spending_watch import SpendingWatch
 from backend.usage.storage_use import StorageUse
 from tests.backend.runpod_server import RunPodServer
@@ -148,10 +148,10 @@ def test_without_limits_everything_is_written_down_and_nothing_refused(
 def test_a_run_costs_its_estimate_until_it_has_ended(start: Start, storage: Storage, owner: str) -> None:
     studio, request = start(), training(owner)
     studio.runs.submit(request)
-    assert studio.usage.spent_by(owner).dollars_today == DOLLAR_AN_HOUR
+    assert Spent.of(studio.usage.entries(owner)).dollars_today == DOLLAR_AN_HOUR
     done(storage, request, seconds=900)
     studio.runs.settle()
-    spent = studio.usage.spent_by(owner)
+    spent = Spent.of(studio.usage.entries(owner))
     assert (spent.running_jobs, spent.dollars_today, spent.gpu_seconds_this_month) == (0, 0.25, 900)
 
 
@@ -205,7 +205,7 @@ def test_pictures_are_counted_by_the_day(start: Start, storage: Storage, owner: 
     studio.runs.submit(picture(owner, count=2))
     old = studio.usage.ledger.expect(picture(owner, count=8)).model_copy(update={"opened_at": time.time() - 86_400})
     studio.usage.ledger.open(old)
-    assert studio.usage.spent_by(owner).pictures_today == 6
+    assert Spent.of(studio.usage.entries(owner)).pictures_today == 6
 
 
 @pytest.mark.parametrize(("cap", "when"), [("dollars_a_day", "today"), ("dollars_a_month", "this month")])
@@ -248,7 +248,7 @@ def test_two_apps_at_once_never_let_in_one_too_many(start: Start, owner: str) ->
     with ThreadPoolExecutor(8) as pool:
         started = sum(pool.map(press, range(16)))
     assert started <= 5
-    assert apps[0].usage.spent_by(owner).pictures_today == started
+    assert Spent.of(apps[0].usage.entries(owner)).pictures_today == started
 
 
 def test_visitors_have_limits_without_anybody_setting_them(start: Start, owner: str) -> None:
@@ -292,7 +292,7 @@ def test_a_grid_is_one_run_under_way_and_each_cell_a_picture(start: Start, owner
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(draw, ["8204017455447-becd470c"] * 8))
-    used = studio.usage.spent_by(owner)
+    used = Spent.of(studio.usage.entries(owner))
     assert (used.running_jobs, used.pictures_today) == (1, 8)
     with pytest.raises(LimitReached, match="You have 1 of 1 runs under way"):
         draw("8204017455447-00000000")
@@ -307,7 +307,7 @@ def test_what_is_asked_for_together_is_refused_together(start: Start, owner: str
     studio.runs.check_together([picture(owner)] * 5)
     with pytest.raises(LimitReached, match=r"used 4 of 9 pictures today; this would make 6\. .*Up to 5"):
         studio.runs.check_together([picture(owner)] * 6)
-    assert studio.usage.spent_by(owner).pictures_today == 4
+    assert Spent.of(studio.usage.entries(owner)).pictures_today == 4
 
 
 @pytest.mark.parametrize(("asked", "taken"), [(None, 10), (30, 10), (3, 3)])

@@ -20,11 +20,9 @@ class CountedBucket(Bucket):
 
     downloads: list[str]
 
-    def stream(
-        self, key: str, *, start: int | None = None, end: int | None = None, chunk_bytes: int = 2**20
-    ) -> Iterator[bytes]:
+    def stream(self, key: str, *, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
         self.downloads.append(key)
-        return super().stream(key, start=start, end=end, chunk_bytes=chunk_bytes)
+        return super().stream(key, start=start, end=end)
 
 
 @pytest.fixture
@@ -79,6 +77,14 @@ def test_the_least_recently_used_makes_room(bucket: CountedBucket, owner: str, t
     third = cache.fetch(bucket, keys[2:])[0]
     assert {lora.path.exists() for lora in (first, third)} == {True}
     assert not second.path.exists()
+
+
+def test_what_a_killed_worker_left_makes_room_too(bucket: CountedBucket, owner: str, tmp_path: Path) -> None:
+    left = tmp_path / "download-x"
+    left.write_bytes(lora_bytes())
+    os.utime(left, ns=(10, 10))
+    LoraCache(tmp_path, max_bytes=len(lora_bytes())).fetch(bucket, [put(bucket, owner, lora_bytes())])
+    assert not left.exists()
 
 
 def test_files_of_one_request_stay_even_when_they_are_too_many(

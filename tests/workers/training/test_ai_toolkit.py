@@ -359,7 +359,7 @@ async def test_a_skipped_batch_alone_is_no_failure(bench: Bench) -> None:
         ({"at": {"3": "interrupt"}}, EngineError, "stopped from outside"),
         ({"at": {"3": "hang"}}, EngineError, "said nothing for"),
         ({"at": {"load": "hang"}}, EngineError, "said nothing for"),
-        ({"cut_off": True}, EngineError, "is cut off"),
+        ({"cut_off": True}, EngineError, "is damaged, cut short"),
         ({"without_status": True}, EngineError, "ended without finishing"),
         ({"nan_at": list(range(1, 25))}, EngineError, "The loss was not a number"),
     ],

@@ -225,3 +225,12 @@ def put_record(storage: Storage, owner: str, pictures: list[bytes]) -> str:
     dataset = Dataset(id=new_id(), name="Mine", owner=owner, created_at=0, images=images)
     storage.loras.put_message(f"datasets/{owner}/dataset.json", dataset)
     return f"datasets/{owner}/dataset.json"
+
+
+def test_a_cancel_ends_an_archive_on_its_way(make_run: Callable[..., Run], storage: Storage, owner: str) -> None:
+    storage.loras.put(f"datasets/{owner}/long.zip", bytes(8 * 2**20))
+    run, stopped = make_run(f"datasets/{owner}/long.zip"), threading.Event()
+    stopped.set()
+    with pytest.raises(Cancelled):
+        fetch_pictures(run, stopped, print)
+    assert (run.folder / "dataset.zip").stat().st_size == 0

@@ -19,7 +19,6 @@ from backend.contract import (
     BaseModelSpec,
     Dataset,
     DatasetImage,
-    JobFailure,
     LoraRecord,
     Metrics,
     Progress,
@@ -138,16 +137,6 @@ async def test_a_dataset_becomes_a_lora(make_run: MakeRun, storage: Storage) -> 
         assert image.format == "WEBP"
     assert [stored.key for stored in storage.loras.list_all(run.keys.states)] == [run.keys.state(6)]
     assert {phase.phase for phase in result.phases} >= {"fetching data", "caching", "training", "sampling", "uploading"}
-
-
-async def test_a_time_limit_ends_a_run_and_keeps_its_last_step(make_run: MakeRun, storage: Storage) -> None:
-    run = make_run(steps=20_000, save_every=20_000, max_minutes=0.3)
-    worker = Worker("train", TrainingRequest, make_work(run.settings), run.settings)
-    reply = await worker.handle({"id": "job", "input": run.request.model_dump(mode="json", exclude_none=True)})
-    failure = storage.loras.get_message(run.keys.failure, JobFailure)
-    assert reply["error"].startswith("Stopped at its time limit. The checkpoint at step")
-    assert failure.kind == "cancelled"
-    assert failure.checkpoints[-1].step == failure.step > 0
 
 
 async def test_a_second_job_of_a_run_that_was_cancelled_is_not_begun(make_run: MakeRun, storage: Storage) -> None:

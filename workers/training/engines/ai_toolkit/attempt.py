@@ -130,6 +130,7 @@ class Attempt:
             await asyncio.wait([ended], timeout=self._patience.poll_s)
             await self._look()
             self._check_stalled(child)
+        await self._look()  # it may have said how it ended, and ended, while we looked
         await self._saves.kept()
         self._check_saves()
         return ended.result()

@@ -4,22 +4,19 @@ import json
 import os
 import re
 import shutil
-import struct
 import tarfile
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from backend.errors import DatasetRejected, EngineError
+from backend.errors import DatasetRejected, EngineError, LoraRejected
+from backend.lora_files import LoraHeader, read_header
 from backend.toolkit_config import ToolkitJob, harmless, job_name, toolkit_config
 from workers.training.engines import EngineJob, TrainingPicture
 
 READABLE = (".jpg", ".jpeg", ".png", ".webp")  # ai-toolkit passes over everything else in silence
-LONGEST_HEADER = 100 * 2**20  # bytes; what safetensors itself allows
 OPTIMIZER = "optimizer.pt"  # in ai-toolkit's folder: one, overwritten by each save
 _LORA = "lora.safetensors"  # in a packed state
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, struct.error)
 _STEP = re.compile(r"_(\d{9})\.safetensors$")
 
 
@@ -103,25 +100,22 @@ def step_of(checkpoint: Path, steps: int) -> int:
     return int(found.group(1)) if found else steps
 
 
-def check_lora(path: Path) -> None:
-    """Read a LoRA's header. Raises EngineError unless the file holds exactly what its header says. Blocks."""
+def check_lora(path: Path) -> LoraHeader:
+    """Return a LoRA's header. Raises EngineError unless the file holds exactly what its header says. Blocks."""
     try:
-        header, begin = _read_header(path)
-        ends = [int(tensor["data_offsets"][1]) for name, tensor in header.items() if name != "__metadata__"]
-    except _UNREADABLE as error:
-        raise EngineError(f"{path.name} is no LoRA: its header can't be read ({error}).") from error
-    if not ends:
+        header = read_header(path, path.name)
+    except LoraRejected as error:
+        raise EngineError(error.message, "Check the worker's disk, and start it again.") from error
+    if not header.tensors:
         raise EngineError(f"{path.name} holds no weights.")
-    if begin + max(ends) != path.stat().st_size:
-        raise EngineError(f"{path.name} is cut off: {path.stat().st_size:,} bytes of {begin + max(ends):,}.")
+    return header
 
 
-def trained_steps(path: Path) -> int | None:
-    """Return the step ai-toolkit wrote into a checkpoint, which is where it goes on. Blocks."""
+def _trained_steps(header: LoraHeader) -> int | None:
+    """Return the step ai-toolkit wrote into a checkpoint, which is where it goes on."""
     try:
-        header, _ = _read_header(path)
-        return int(json.loads(header["__metadata__"]["training_info"])["step"])
-    except _UNREADABLE:
+        return int(json.loads(header.metadata["training_info"])["step"])
+    except (KeyError, TypeError, ValueError):
         return None
 
 
@@ -150,22 +144,12 @@ def unpack_state(state: Path, step: int, folder: Path, name: str) -> None:
         raise EngineError(
             f"The state saved at step {step} is damaged ({error}).", "Start the training again from the beginning."
         ) from error
-    check_lora(lora)
-    if trained_steps(lora) != step:
+    trained = _trained_steps(check_lora(lora))
+    if trained != step:
         raise EngineError(
-            f"The state saved at step {step} is of step {trained_steps(lora)}.",
+            f"The state saved at step {step} is of step {trained}.",
             "Start the training again from the beginning.",
         )
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """Return a safetensors header and where the weights begin."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > LONGEST_HEADER:
-            raise ValueError(f"{length:,} bytes of header")
-        header: dict[str, Any] = json.loads(file.read(length))
-    return header, 8 + length
 
 
 def _second_name(source: Path, target: Path) -> Path:
