@@ -59,7 +59,7 @@ class Gallery:
         whole, trouble = self._index.is_whole(owner), ""
         if not after or not whole:
             # That there is nothing is worth a second look: the first pictures may have been made just now.
-            is_known = whole and self._index.count(owner, wanted) > 0
+            is_known = whole and bool(self._index.page(owner, wanted, after, 1))
             trouble = self._sync.freshen(owner, _WAIT_S if is_known else _WAIT_FOR_FIRST_S)
         rows = self._index.page(owner, wanted, after, limit)
         whole = whole or self._index.is_whole(owner)
