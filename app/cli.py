@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from app import gradio_stubs
 from app.local_machine import LocalMachine
 from app.sign_in import LOOPBACK_NAMES, Loopback, sign_in_for
 from backend.errors import AtelierError
@@ -44,7 +45,8 @@ def serve(
         )
     with _studio_machine(settings) as machine:
         # Gradio takes seconds to import; the local machine starts meanwhile.
-        from app.serving import serve_until_stopped
+        with gradio_stubs.none_written():
+            from app.serving import serve_until_stopped
 
         chosen = port or _free_port(host)
         serve_until_stopped(machine.settings(), host, chosen, on_ready=lambda url: _announce(url, open_browser))

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+import pytest_asyncio
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -28,7 +29,7 @@ HTML = b"<!doctype html><script>alert(1)</script>"
 OURS = {"sec-fetch-site": "same-origin"}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def app(quiet_studio: Studio, storage_settings: Settings) -> gr.routes.App:
     page = page_for(quiet_studio, Loopback())
     options = options_behind_door(quiet_studio, Loopback(), storage_settings, Traffic())

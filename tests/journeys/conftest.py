@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -15,6 +16,8 @@ from tests.served import ServedStudio
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Without these, Chromium looks for updates; the page itself must not call anybody, which is tested.
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+# What pulses for as long as a training lasts costs a browser without a graphics card more than the training costs.
+STILL: dict[str, Any] = {"viewport": {"width": 1400, "height": 875}, "reduced_motion": "reduce"}
 expect.set_options(timeout=20_000)  # milliseconds, on a busy machine
 
 
@@ -37,7 +40,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """A page that fails the test when it calls another server or its script breaks."""
-    context = browser.new_context(viewport={"width": 1400, "height": 875})
+    context = browser.new_context(**STILL)
     page = context.new_page()
     strangers: list[str] = []
     broken: list[str] = []

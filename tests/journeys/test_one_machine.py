@@ -132,16 +132,31 @@ def test_the_same_seed_makes_the_same_pixels(studio: Studio, machine_settings: S
     assert pixels(seed=9) != pixels(seed=10)
 
 
-def test_a_checkpoint_is_prompted_while_training_goes_on(studio: Studio, owner: str) -> None:
-    run_id = train(studio, owner, steps=1000, save_every=5)
-    checkpoint = wait_for(
-        lambda: next((choice for choice in studio.loras.choices(owner) if choice.detail), None), "a first checkpoint"
-    )
-    picture = studio.generation.start(owner, BASE_MODEL, prompt="a zorbot", lora_key=checkpoint.key, steps=2)
-    done(studio, owner, picture)
-    assert studio.runs.state(owner, run_id).status == "running"
-    studio.runs.cancel(owner, run_id)
-    assert ended(studio, owner, run_id).status == "cancelled"
+@pytest.fixture(scope="class")
+def under_way(studio: Studio) -> Iterator[str]:
+    """A training of "somebody" that takes longer than the tests of a class, and is cancelled when they are done."""
+    run_id = train(studio, "somebody", steps=1000, save_every=5)
+    at_step(studio, "somebody", run_id, 1)
+    yield run_id
+    studio.runs.cancel("somebody", run_id)
+    assert ended(studio, "somebody", run_id).status == "cancelled"
+
+
+class TestWhileATrainingGoesOn:
+    def test_a_queued_run_is_cancelled_at_once(self, studio: Studio, under_way: str, owner: str) -> None:
+        queued = train(studio, owner, steps=2000)
+        studio.runs.cancel(owner, queued)
+        assert ended(studio, owner, queued).status == "cancelled"
+        assert studio.runs.state("somebody", under_way).status == "running"
+
+    def test_a_checkpoint_is_prompted(self, studio: Studio, under_way: str) -> None:
+        checkpoint = wait_for(
+            lambda: next((choice for choice in studio.loras.choices("somebody") if choice.detail), None),
+            "a first checkpoint",
+        )
+        picture = studio.generation.start("somebody", BASE_MODEL, prompt="a zorbot", lora_key=checkpoint.key, steps=2)
+        done(studio, "somebody", picture)
+        assert studio.runs.state("somebody", under_way).status == "running"
 
 
 def test_cancel_keeps_the_exact_step_and_resume_goes_on_from_it(studio: Studio, owner: str) -> None:
@@ -172,15 +187,6 @@ def test_a_worker_killed_in_the_middle_is_replaced_and_the_run_resumes(studio: S
     assert result is not None
     assert [checkpoint.step for checkpoint in result.checkpoints] == [10, 20, 30, 40, 50, 60]
     assert studio.runs.metrics(owner, run_id).steps == list(range(1, 61))
-
-
-def test_a_queued_run_is_cancelled_at_once(studio: Studio, owner: str) -> None:
-    first, second = train(studio, owner, steps=2000), train(studio, owner, steps=2000)
-    at_step(studio, owner, first, 1)
-    studio.runs.cancel(owner, second)
-    assert ended(studio, owner, second).status == "cancelled"
-    studio.runs.cancel(owner, first)
-    assert ended(studio, owner, first).status == "cancelled"
 
 
 # -------------------------------------------------------------------------------------- what is wrong is said

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from app.session import LOCAL_OWNER
 from backend.settings import Settings
 from backend.studio import Studio
+from tests.journeys.conftest import STILL
 from tests.served import ServedStudio
 from tests.wire import Wire
 
@@ -54,7 +55,7 @@ def space(machine_settings: Settings, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def page(browser: Browser, space: Space) -> Iterator[Page]:
     """A page that is opened once, whatever happens."""
-    context = browser.new_context(viewport={"width": 1400, "height": 875})
+    context = browser.new_context(**STILL)
     yield context.new_page()
     context.close()
 

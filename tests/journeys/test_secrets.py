@@ -25,6 +25,7 @@ from backend.settings import Settings
 from backend.storage import Storage
 from backend.studio import Studio
 from tests.conftest import LoopThread
+from tests.journeys.conftest import STILL
 from tests.served import ServedStudio
 from workers.local.object_store import ObjectStore
 
@@ -87,7 +88,7 @@ def journey(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Itera
 
 def travel(visitor: Visitor, browser: Browser) -> None:
     """Sign in, train, make a picture, fail in several ways, read everything, and sign out."""
-    context = browser.new_context(viewport={"width": 1400, "height": 875})
+    context = browser.new_context(**STILL)
     press(visitor, context.new_page())
     context.close()
     visitor.ask("GET", "/", headers={"accept": "text/html"})
