@@ -115,12 +115,10 @@ def _stop_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def _free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in range(PORT, PORT + _PORTS_TRIED):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                probe.bind((host, port))
-                return port
+        with contextlib.suppress(OSError), socket.create_server((host, port), family=family):
+            return port
     raise AtelierError(f"Ports {PORT} to {PORT + _PORTS_TRIED - 1} are all taken.", "Give another one with --port.")
 
 
