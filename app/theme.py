@@ -10,7 +10,7 @@ STYLESHEETS = [THEME_FOLDER / f"{name}.css" for name in ("tokens", "shell", "gra
 # Each adds to what the widgets share; the later ones use the earlier.
 SCRIPTS = [
     THEME_FOLDER / f"{name}.js"
-    for name in ("elements", "server", "messages", "places", "leaving", "drafts", "light_and_dark", "keys")
+    for name in ("kept", "elements", "server", "messages", "places", "leaving", "drafts", "light_and_dark", "keys")
 ]
 FAVICON = THEME_FOLDER / "favicon.svg"
 

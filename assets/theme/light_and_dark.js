@@ -1,26 +1,16 @@
 // Light and dark: what a person chose goes before what the system says.
 {
   // Gradio follows the system by itself; what a person chose here goes before that, now and next time.
-  const chosen = () => {
-    try {
-      return localStorage.getItem('atelier-theme');
-    } catch {
-      return null;
-    }
-  };
+  const { kept } = atelier;
   const apply = () => {
-    const want = chosen();
+    const want = kept.get('theme');
     if (want && document.body && document.body.classList.contains('dark') !== (want === 'dark')) {
       document.body.classList.toggle('dark', want === 'dark');
     }
   };
   const toggle_theme = () => {
     const next = document.body.classList.contains('dark') ? 'light' : 'dark';
-    try {
-      localStorage.setItem('atelier-theme', next);
-    } catch {
-      /* a private window may refuse */
-    }
+    kept.set('theme', next);
     document.body.classList.toggle('dark', next === 'dark');
   };
   const watch_theme = () => {

@@ -98,27 +98,16 @@ window.addEventListener('atelier:summary', (event) => {
 
 // ---------------------------------------------------------------- the layout
 
-const lay = () => {
-  try {
-    return localStorage.getItem('atelier-lay') === 'square' ? 'square' : 'masonry';
-  } catch {
-    return 'masonry';
-  }
-};
-const show_lay = () => {
+const show_lay = (lay) => {
   for (const each of root.querySelectorAll('.lay button'))
-    each.setAttribute('aria-pressed', String(each.dataset.lay === lay()));
+    each.setAttribute('aria-pressed', String(each.dataset.lay === lay));
 };
 root.querySelector('.lay').addEventListener('click', (event) => {
   const chosen = event.target.closest('button');
   if (!chosen) return;
-  try {
-    localStorage.setItem('atelier-lay', chosen.dataset.lay);
-  } catch {
-    /* a private window may refuse */
-  }
-  show_lay();
+  atelier.kept.set('lay', chosen.dataset.lay);
+  show_lay(chosen.dataset.lay);
   tell('lay', chosen.dataset.lay);
 });
 show();
-show_lay();
+show_lay(atelier.kept.get('lay') || 'masonry');

@@ -1,15 +1,10 @@
 // Where each picture of the wall is, in pixels: in columns of whole pictures, or in squares.
 const new_places = () => {
-  let lay = 'masonry',
+  let lay = atelier.kept.get('lay') === 'square' ? 'square' : 'masonry',
     columns = 1,
     gap = 11,
     side = 200,
     bottoms = [];
-  try {
-    lay = localStorage.getItem('atelier-lay') === 'square' ? 'square' : 'masonry';
-  } catch {
-    /* a private window may refuse */
-  }
   const begin = (width) => {
     const phone = width < 600;
     gap = phone ? 5 : 11;

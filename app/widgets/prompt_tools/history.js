@@ -1,4 +1,4 @@
-// The prompts of before: the up key goes back through them, the down key forth to what stood there. And the draft.
+// The prompts of before: the up key goes back through them, the down key forth to what stood there.
 const PROMPT = '#prompt textarea';
 const earlier_prompts = (but) =>
   [...new Set((atelier.recent_runs?.() || []).map((run) => run.prompt))].filter((prompt) => prompt !== but.trim());
@@ -48,14 +48,3 @@ document.addEventListener('keydown', (event) => {
 document.addEventListener('pointerdown', (event) => {
   if (event.target.matches?.(PROMPT)) walk.place = -1;
 });
-
-// A page that is loaded anew, be it by Gradio after a restart of the studio, has what was being written.
-const DRAFT = 'prompt-draft';
-window.addEventListener('pagehide', () => sessionStorage.setItem(DRAFT, document.querySelector(PROMPT).value));
-if (performance.getEntriesByType('navigation')[0]?.type === 'reload') {
-  const draft = sessionStorage.getItem(DRAFT);
-  // Gradio empties the box once more while it builds the page.
-  setTimeout(() => {
-    if (draft && !document.querySelector(PROMPT).value) atelier.type_into(PROMPT, draft);
-  });
-}
