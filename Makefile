@@ -11,10 +11,10 @@ run: .venv/studio
 demo: .venv/studio
 	$(BIN)/atelier demo
 
-# Three at a time, as they wait half of their time even where there are two processors. A file's tests stay together, for
-# they share a studio; the longest files begin first (tests/conftest.py).
+# Two at a time: much of a journey is waiting. A file's tests stay together, as they share a studio; the longest files
+# begin first (tests/conftest.py).
 test: .venv/developer browser lint
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/developer
 	$(BIN)/ruff check
