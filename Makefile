@@ -33,9 +33,9 @@ lint: .venv/developer
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local]'
 	touch $@
 
-.venv/developer: .venv/studio
+.venv/developer: .venv/torch pyproject.toml
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[local,dev]'
-	touch $@
+	touch .venv/studio $@
 
 # The browser tests drive the Chromium or Chrome that is there, else fetch the one that Playwright knows.
 browser: .venv/developer
