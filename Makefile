@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Python compiles what is used; pip would compile all there is.
+export PIP_NO_COMPILE := 1
 
 .PHONY: run test demo lint browser clean
 
