@@ -21,7 +21,7 @@ def test_pictures_become_a_lora_and_the_lora_makes_pictures(page: Page, address:
     page.get_by_role("button", name=re.compile("sample pictures", re.IGNORECASE)).click()
     expect(page.get_by_text("12 pictures", exact=True)).to_be_visible()
     page.get_by_label("Name", exact=True).fill("Zorbot")
-    page.get_by_role("spinbutton", name=re.compile("Steps")).first.fill("20")
+    page.get_by_role("spinbutton", name=re.compile("Steps")).first.fill("10")
     page.get_by_role("button", name="Start training").click()
 
     # The run opens by itself, and survives a reload.
@@ -29,7 +29,7 @@ def test_pictures_become_a_lora_and_the_lora_makes_pictures(page: Page, address:
     expect(heading).to_be_visible()
     page.reload()
     expect(heading).to_be_visible()
-    expect(page.get_by_text("of 20")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("of 10")).to_be_visible(timeout=LONG)
     use = page.get_by_role("button", name="Use in Generate")
     expect(use).to_be_visible(timeout=LONG)
 
