@@ -125,13 +125,18 @@ def test_a_job_that_ended_without_a_word_in_storage_shows_runpods(
     assert (state.status, state.failure and state.failure.message) == ("failed", "The worker was lost.")
 
 
-def test_a_run_whose_job_runpod_has_forgotten_is_cancelled_all_the_same(
-    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
-) -> None:
+def forget_at_work(runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest) -> None:
+    """Let RunPod forget the job of a run that has just told of its progress."""
     runs.submit(training)
     runpod.jobs.clear()
     storage.loras.put_message(keys_of(training).progress, progress(str(training.run_id)))
     assert status_of(runs, training) == "running"
+
+
+def test_a_run_whose_job_runpod_has_forgotten_is_cancelled_all_the_same(
+    runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
+) -> None:
+    forget_at_work(runs, runpod, storage, training)
     runs.cancel(training.owner, str(training.run_id))
     assert status_of(runs, training) == "cancelling"
 
@@ -265,10 +270,7 @@ def test_a_cancelled_job_that_runpod_has_forgotten_is_cancelled_and_not_lost(
 def test_a_forgotten_job_is_judged_by_its_last_progress(
     runs: Runs, runpod: RunPodServer, storage: Storage, training: TrainingRequest
 ) -> None:
-    runs.submit(training)
-    runpod.jobs.clear()
-    storage.loras.put_message(keys_of(training).progress, progress(str(training.run_id)))
-    assert status_of(runs, training) == "running"
+    forget_at_work(runs, runpod, storage, training)
     storage.loras.put_message(keys_of(training).progress, progress(str(training.run_id), seconds_ago=100))
     assert status_of(runs, training) == "lost"
 
